@@ -1,0 +1,1 @@
+"""Training objectives and inference-time methods. None names a family."""

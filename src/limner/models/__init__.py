@@ -1,0 +1,1 @@
+"""Model families. Each is a distribution over replies; none knows another."""

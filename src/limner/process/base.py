@@ -1,0 +1,225 @@
+"""The contract of a process: a state that is stepped, and a likelihood whose randomness is a value.
+
+Shape letters: B rows, N values of the part being made, T tokens of a whole sequence, V possible values.
+
+``Rows`` gives every state its three gifts: rows can be kept, dropped, repeated and reordered by indexing, and a state can
+be packed into plain tensors and unpacked again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A dataclass whose tensors have rows first. Fields that are neither tensors nor ``Rows`` are shared by all rows."""
+
+    _classes: ClassVar[dict[str, type[Rows]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Rows._classes[cls.__name__] = cls
+
+    def __getitem__(self, rows: Tensor | Sequence[int]) -> Self:
+        """The given rows, in the given order; an index may be repeated."""
+        index = torch.as_tensor(rows)
+        if index.dtype == torch.bool:
+            index = index.nonzero().flatten()
+        return self._map(lambda tensor: tensor[index.to(tensor.device)])
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same rows on another device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, change: Any) -> Self:
+        changed = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                changed[item.name] = change(value)
+            elif isinstance(value, Rows):
+                changed[item.name] = value._map(change)
+        return replace(self, **changed)
+
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """(tensors by dotted name, JSON-able description): what ``unpack`` needs."""
+        tensors: dict[str, Tensor] = {}
+        about: dict[str, Any] = {"class": type(self).__name__}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                tensors[item.name] = value
+            elif isinstance(value, Rows):
+                inner, about[item.name] = value.pack()
+                tensors |= {f"{item.name}.{name}": tensor for name, tensor in inner.items()}
+            else:
+                about[item.name] = value
+        return tensors, about
+
+    @staticmethod
+    def unpack(tensors: dict[str, Tensor], about: dict[str, Any]) -> Rows:
+        """The value that ``pack`` described."""
+        name = about.get("class")
+        if name not in Rows._classes:
+            raise ValueError(f"no row class called {name!r}; there are: {', '.join(sorted(Rows._classes))}")
+        values: dict[str, Any] = {}
+        for item in fields(Rows._classes[name]):
+            if item.name in tensors:
+                values[item.name] = tensors[item.name]
+            elif isinstance(about.get(item.name), dict) and "class" in about[item.name]:
+                prefix = f"{item.name}."
+                inner = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                values[item.name] = Rows.unpack(inner, about[item.name])
+            else:
+                values[item.name] = about[item.name]
+        return Rows._classes[name](**values)
+
+
+@dataclass(frozen=True)
+class Tokens(Rows):
+    """What stands around the part being made: ids before it (left-padded) and after it.
+
+    before (B, P) int64, kept (B, P) bool (False on padding), after (B, Q) int64 without padding.
+    """
+
+    before: Tensor
+    kept: Tensor
+    after: Tensor
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return self.before.shape[0]
+
+    def around(self, ids: Tensor) -> tuple[Tensor, Tensor, slice]:
+        """ids (B, N) in place: (whole sequence (B, T), kept (B, T), where the part stands)."""
+        B, N = ids.shape
+        P = self.before.shape[1]
+        sequence = torch.cat([self.before, ids, self.after], dim=1)
+        ones = torch.ones(B, sequence.shape[1] - P, dtype=torch.bool, device=ids.device)
+        return sequence, torch.cat([self.kept, ones], dim=1), slice(P, P + N)
+
+
+@dataclass(frozen=True)
+class Context(Rows):
+    """What a part is conditioned on, and what it is conditioned on when the condition is dropped (for guidance)."""
+
+    given: Tokens
+    dropped: Tokens
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return self.given.num_rows
+
+
+@dataclass(frozen=True)
+class Settings(Rows):
+    """How a part is to be made; None fields do not apply.
+
+    ``known`` (B, N) values with ``free`` (B, N) bool (True: make anew) keeps the rest of the values as they are.
+    """
+
+    length: int
+    steps: int
+    guidance: float
+    temperature: float
+    block: int
+    known: Tensor | None = None
+    free: Tensor | None = None
+
+    def check(self) -> None:
+        """Raise ValueError for settings that no process can follow."""
+        if self.length < 1 or self.steps < 1:
+            raise ValueError(f"length={self.length} and steps={self.steps} must be at least 1")
+        if self.known is not None and self.known.shape[1] != self.length:
+            raise ValueError(f"known has {self.known.shape[1]} values, but the part has {self.length}")
+
+
+@dataclass(frozen=True)
+class State(Rows):
+    """A part in the making. Every state says which rows are complete."""
+
+    settings: Settings
+    step: int
+
+    @property
+    @abstractmethod
+    def done(self) -> Tensor:
+        """(B,) bool."""
+
+
+@dataclass(frozen=True)
+class Draw(Rows):
+    """The randomness of a likelihood, drawn once and shared by every model that is compared (policy, old, reference).
+
+    hidden (B, N) bool: the values that are scored; weight (B,) float32: what one row's sum is multiplied by.
+    An exact likelihood hides everything with weight 1.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Scored(Rows):
+    """How likely values are. tokens (B, N) float32 log-probabilities, 0 where not scored; hidden and weight as drawn."""
+
+    tokens: Tensor
+    hidden: Tensor
+    weight: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """(B,) log-probability of each row, or its bound's estimate."""
+        return self.tokens.sum(dim=1) * self.weight
+
+    @property
+    def mean(self) -> Tensor:
+        """(B,) mean log-probability over the scored values (0 for a row without any)."""
+        return self.tokens.sum(dim=1) / self.hidden.sum(dim=1).clamp(min=1)
+
+
+StateT = TypeVar("StateT", bound=State)
+
+
+class Process(ABC, Generic[StateT]):
+    """How one kind of part comes to be. Built at the call from the model that owns the network, never stored in it."""
+
+    @abstractmethod
+    def start(self, context: Context, settings: Settings, noise: Any) -> StateT:
+        """The state before the first step."""
+
+    @abstractmethod
+    def step(self, state: StateT) -> StateT:
+        """One step further; rows that are done stay as they are."""
+
+    @abstractmethod
+    def view(self, state: StateT) -> Tensor:
+        """(B, N) values as far as they are known; a complete guess where the process has one."""
+
+    @abstractmethod
+    def draw(self, values: Tensor, noise: Any, level: Tensor | None = None) -> Draw:
+        """Randomness for ``log_prob`` of values (B, N). ``level`` (B,) in (0, 1] fixes the noise level."""
+
+    @abstractmethod
+    def log_prob(self, context: Context, values: Tensor, draw: Draw) -> Scored:
+        """How likely values (B, N) are, with gradients."""
+
+    def finish(self, state: StateT) -> StateT:
+        """Step until every row is done."""
+        while not bool(state.done.all()):
+            state = self.step(state)
+        return state
+
+
+def k3_divergence(p: Scored, q: Scored) -> Tensor:
+    """(B, N) the non-negative estimate e^d - d - 1 with d = log q - log p of KL(p || q), 0 where not scored."""
+    d = q.tokens - p.tokens
+    return torch.where(p.hidden, d.clamp(max=20.0).exp() - d - 1.0, torch.zeros_like(d))

@@ -1,0 +1,279 @@
+"""Masked diffusion over discrete values: everything starts hidden and is revealed where the network is surest.
+
+``MaskedBlocks`` makes words, block after block (LLaDA, MMaDA 2505.15809 section 3.1: semi-autoregressive);
+``MaskedCanvas`` makes pictures, all positions at once (MaskGIT 2202.04200; MMaDA; Show-o 2408.12528). Both score values by
+hiding some of them (a draw) and asking for the hidden ones given the shown ones.
+
+Guidance w follows these papers: logits = (1 + w) conditional - w unconditional.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from limner.process.base import Context, Draw, Process, Scored, Settings, State, Tokens
+from limner.process.schedules import Schedule, cosine
+
+TEXT_EPS = 1e-3  # the smallest share of hidden words in training (LLaDA's forward process)
+
+
+class MaskedNet(Protocol):
+    """A network that looks at a whole sequence at once."""
+
+    def __call__(self, ids: Tensor, kept: Tensor, at: Tensor) -> Tensor:
+        """ids (B, T), kept (B, T) bool, at (B, T) bool -> logits (at.sum(), V) of the values at those places."""
+        ...
+
+
+@dataclass(frozen=True)
+class Values:
+    """How values of a part are written as sequence ids: id = value + offset; ``mask`` is the id of a hidden one."""
+
+    mask: int
+    offset: int = 0
+
+    def ids(self, values: Tensor, hidden: Tensor) -> Tensor:
+        """(B, N) ids with the hidden values replaced by the mask id."""
+        return torch.where(hidden, self.mask, values + self.offset)
+
+
+@dataclass(frozen=True)
+class MaskedState(State):
+    """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; free (B, N) bool: not known
+    from outside; budget (B,) hidden values at the start of the block (or canvas); over (B,) bool: complete."""
+
+    context: Context
+    settings: Settings
+    noise: Any
+    values: Tensor
+    hidden: Tensor
+    guess: Tensor
+    budget: Tensor
+    over: Tensor
+    step: int = 0
+
+    @property
+    def done(self) -> Tensor:
+        return self.over
+
+
+def _start(context: Context, settings: Settings, noise: Any) -> MaskedState:
+    settings.check()
+    B, N, device = context.num_rows, settings.length, context.given.before.device
+    hidden = torch.ones(B, N, dtype=torch.bool, device=device)
+    values = torch.zeros(B, N, dtype=torch.int64, device=device)
+    if settings.known is not None and settings.free is not None:
+        hidden = settings.free.clone()
+        values = torch.where(hidden, 0, settings.known)
+    budget = hidden.sum(dim=1)
+    # the settings that stay with the state need no copy of what the state holds already
+    settings = replace(settings, known=None, free=None)
+    return MaskedState(context, settings, noise, values, hidden, values, budget, budget == 0)
+
+
+def _logits(net: MaskedNet, values: Values, tokens: Tokens, shown: Tensor, hidden: Tensor, wanted: Tensor) -> Tensor:
+    """Logits (wanted.sum(), V) of the wanted values (B, N) bool."""
+    ids, kept, where = tokens.around(values.ids(shown, hidden))
+    at = torch.zeros_like(kept)
+    at[:, where] = wanted
+    return net(ids, kept, at)
+
+
+def _guided(net: MaskedNet, values: Values, state: MaskedState, wanted: Tensor) -> Tensor:
+    w = state.settings.guidance
+    logits = _logits(net, values, state.context.given, state.values, state.hidden, wanted).float()
+    if w > 0:
+        without = _logits(net, values, state.context.dropped, state.values, state.hidden, wanted).float()
+        logits = (1 + w) * logits - w * without
+    return logits
+
+
+def _score(net: MaskedNet, how: Values, context: Context, values: Tensor, draw: Draw) -> Scored:
+    if values.shape != draw.hidden.shape:
+        raise ValueError(f"values {tuple(values.shape)} and drawn masks {tuple(draw.hidden.shape)} differ in shape")
+    logits = _logits(net, how, context.given, values, draw.hidden, draw.hidden).float()
+    picked = logits.log_softmax(dim=-1).gather(1, values[draw.hidden][:, None])[:, 0]
+    tokens = torch.zeros(values.shape, dtype=torch.float32, device=values.device).masked_scatter(draw.hidden, picked)
+    return Scored(tokens, draw.hidden, draw.weight)
+
+
+def _spread(choice: Tensor, wanted: Tensor, rest: Tensor) -> Tensor:
+    """choice (M,) written into rest (B, N) at the wanted places."""
+    return rest.masked_scatter(wanted, choice.to(rest.dtype))
+
+
+@dataclass(frozen=True)
+class MaskedBlocks(Process[MaskedState]):
+    """Words. In each block every step reveals a share of the hidden values, the surest first (order "confidence") or in
+    random order ("random"). ``settings.steps`` are shared by the blocks of ``settings.block`` values.
+
+    ``stop``: once a finished block holds such a value, the row is complete and the rest becomes ``filler``; None
+    follows the official samplers, which go on to the end. ``suffix`` is the share of training draws shaped like
+    block decoding: an unfinished block with everything after it hidden.
+    """
+
+    net: MaskedNet
+    how: Values
+    order: str = "confidence"
+    stop: frozenset[int] | None = None
+    filler: int = 0
+    suffix: float = 0.0
+
+    def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
+        blocks, uneven = divmod(settings.length, settings.block)
+        if uneven or settings.steps % blocks:
+            raise ValueError(
+                f"length={settings.length} must be a multiple of block={settings.block}, and steps={settings.steps} of "
+                f"the number of blocks; try steps={max(1, settings.steps // max(blocks, 1)) * max(blocks, 1)}"
+            )
+        return _start(context, settings, noise)
+
+    def step(self, state: MaskedState) -> MaskedState:
+        s = state.settings
+        per_block = s.steps * s.block // s.length
+        k, i = divmod(state.step, per_block)
+        block = torch.zeros_like(state.hidden)
+        block[:, k * s.block : (k + 1) * s.block] = True
+        wanted = state.hidden & block & ~state.over[:, None]
+        budget = wanted.sum(dim=1) if i == 0 else state.budget
+        reveal, guess = wanted, state.guess
+        if bool(wanted.any()):
+            n = budget // per_block + (i < budget % per_block).long()
+            logits = _guided(self.net, self.how, state, wanted)
+            choice, confidence = self._choose(state, wanted, logits)
+            guess = _spread(choice, wanted, state.values)
+            ranks = torch.full(wanted.shape, -torch.inf, device=wanted.device).masked_scatter(wanted, confidence)
+            place = ranks.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+            reveal = wanted & (place < n[:, None])
+        values = torch.where(reveal, guess, state.values)
+        hidden = state.hidden & ~reveal
+        ended = state.step + 1 >= s.steps
+        over = state.over | ~hidden.any(dim=1) | ended
+        if self.stop is not None and i == per_block - 1:
+            found = torch.isin(values, torch.tensor(sorted(self.stop), device=values.device)) & ~hidden
+            over = over | found.any(dim=1)
+            values = torch.where(hidden & over[:, None], self.filler, values)
+            hidden = hidden & ~over[:, None]
+        step = state.step + 1
+        return replace(state, values=values, hidden=hidden, guess=guess, budget=budget, over=over, step=step)
+
+    def _choose(self, state: MaskedState, wanted: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """(choice (M,), confidence (M,)). Noise is drawn for the whole row, so a row's draws depend on the row alone."""
+        s, (B, N) = state.settings, wanted.shape
+        choice = logits.argmax(dim=-1)
+        if s.temperature > 0:
+            choice = _choose_at(state.noise, "word", state.step, logits, wanted, s.temperature)
+        if self.order == "random":
+            return choice, state.noise.uniform("order", state.step, N).to(logits.device)[wanted]
+        return choice, logits.double().softmax(dim=-1).gather(1, choice[:, None])[:, 0].float()
+
+    def view(self, state: MaskedState) -> Tensor:
+        return torch.where(state.hidden, state.guess, state.values)
+
+    def draw(self, values: Tensor, noise: Any, level: Tensor | None = None) -> Draw:
+        N = values.shape[1]
+        t = noise.uniform("level", 0, 1)[:, 0] if level is None else level.float().cpu()
+        p = (1 - TEXT_EPS) * t + TEXT_EPS
+        u = noise.uniform("mask", 0, N)
+        hidden = u < p[:, None]
+        weight = 1.0 / p
+        if self.suffix > 0:
+            # a place inside the row; some of the values before it inside the block are hidden too
+            as_blocks = noise.uniform("shape", 0, 1) < self.suffix
+            begin = (noise.uniform("begin", 0, 1) * N).long()
+            tail = torch.arange(N)[None, :] >= begin
+            share = (N - begin).float() / N
+            hidden = torch.where(as_blocks, tail & (u < 0.9), hidden)
+            weight = torch.where(as_blocks[:, 0], 1.0 / (0.9 * share[:, 0]), weight)
+        # a row without any hidden value would teach nothing: hide its first drawn value
+        none = ~hidden.any(dim=1)
+        hidden[none, u[none].argmin(dim=1)] = True
+        return Draw(hidden.to(values.device), weight.to(values.device))
+
+    def log_prob(self, context: Context, values: Tensor, draw: Draw) -> Scored:
+        return _score(self.net, self.how, context, values, draw)
+
+
+def _choose_at(noise: Any, name: str, step: int, logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
+    """Choices (M,) for the wanted places (B, N), one uniform number per place, whatever else is wanted."""
+    B, N = wanted.shape
+    dense = torch.zeros(B, N, logits.shape[-1], device=logits.device)
+    dense[wanted] = logits
+    return noise.choose(name, step, dense, temperature)[wanted]
+
+
+@dataclass(frozen=True)
+class MaskedCanvas(Process[MaskedState]):
+    """Pictures. Every step guesses all hidden codes, keeps the surest and hides the rest again, by the schedule.
+
+    ``compounding`` multiplies the confidence temperature up as the official samplers do (T_k = T_{k-1} (1 - k/S));
+    False gives the plain T (1 - k/S). ``over_all`` counts the schedule over the whole canvas when only a part is
+    free (official); False counts the free codes, so an inpainted hole is filled evenly. ``codes_temperature`` sharpens
+    or softens the choice of a code itself; the papers use 1.
+    """
+
+    net: MaskedNet
+    how: Values
+    schedule: Schedule = cosine
+    compounding: bool = True
+    over_all: bool = False
+    codes_temperature: float = 1.0
+
+    def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
+        return _start(context, settings, noise)
+
+    def step(self, state: MaskedState) -> MaskedState:
+        s, k = state.settings, state.step + 1
+        B, N = state.hidden.shape
+        wanted = state.hidden & ~state.over[:, None]
+        logits = _guided(self.net, self.how, state, wanted)
+        choice = _choose_at(state.noise, "code", state.step, logits, wanted, self.codes_temperature)
+        guess = _spread(choice, wanted, state.values)
+        unknown = wanted.sum(dim=1)
+        base = torch.full_like(state.budget, N) if self.over_all else state.budget
+        again = (base.double() * self.schedule(k / s.steps)).floor().long()
+        again = torch.maximum(torch.minimum(again, unknown - 1), torch.ones_like(again))
+        confidence = logits.log_softmax(dim=-1).gather(1, choice[:, None])[:, 0]
+        ranks = torch.full((B, N), torch.inf, device=logits.device).masked_scatter(wanted, confidence)
+        ranks = ranks + self._temperature(s, k) * _gumbel(state.noise.uniform("again", state.step, N)).to(ranks.device)
+        place = ranks.argsort(dim=1, stable=True).argsort(dim=1)
+        hidden = wanted & (place < again[:, None])
+        if k >= s.steps:
+            hidden = torch.zeros_like(hidden)
+        # a row that is complete keeps what it has
+        over = state.over | ~hidden.any(dim=1)
+        values = torch.where(wanted & ~hidden, guess, state.values)
+        return replace(state, values=values, hidden=hidden, guess=guess, over=over, step=k)
+
+    def _temperature(self, settings: Settings, k: int) -> float:
+        ratios = range(1, k + 1) if self.compounding else (k,)
+        temperature = settings.temperature
+        for j in ratios:
+            temperature *= 1 - j / settings.steps
+        return temperature
+
+    def view(self, state: MaskedState) -> Tensor:
+        return torch.where(state.hidden, state.guess, state.values)
+
+    def draw(self, values: Tensor, noise: Any, level: Tensor | None = None) -> Draw:
+        B, N = values.shape
+        t = noise.uniform("level", 0, 1)[:, 0] if level is None else level.float().cpu()
+        share = torch.tensor([self.schedule(float(r)) for r in t]) if level is None else t
+        count = (N * share).round().long().clamp(min=1, max=N)
+        place = noise.uniform("mask", 0, N).argsort(dim=1).argsort(dim=1)
+        hidden = (place < count[:, None]).to(values.device)
+        return Draw(hidden, torch.ones(B, device=values.device))
+
+    def log_prob(self, context: Context, values: Tensor, draw: Draw) -> Scored:
+        return _score(self.net, self.how, context, values, draw)
+
+
+def _gumbel(uniform: Tensor) -> Tensor:
+    """-ln(-ln u), with u and -ln u kept away from zero."""
+    return -torch.log((-torch.log(uniform.clamp(min=1e-20))).clamp(min=1e-20))
+
+
