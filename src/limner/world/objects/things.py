@@ -1,0 +1,177 @@
+"""Instruments, toys, and household things."""
+
+from __future__ import annotations
+
+from limner.world.objects.pen import (
+    FINE,
+    LINE,
+    Maker,
+    Path,
+    Shape,
+    both,
+    circle,
+    flat,
+    ink,
+    line,
+    merged,
+    mirror,
+    moved,
+    oval,
+    path,
+    poly,
+    rect,
+    tube,
+)
+
+
+def _tilted(shapes: list[Shape], degrees: float, by: tuple[float, float] = (0, 0)) -> list[Shape]:
+    return [Shape(moved(s.path, degrees=degrees, by=by), s.fill, s.stroke, s.width) for s in shapes]
+
+
+def guitar() -> list[Shape]:
+    """A wide round body with a hole, the long neck leaning to the right."""
+    body = path(
+        "M0 -26 C34 -34 48 -6 36 16 C34 24 40 28 48 34 C72 56 60 104 0 104 "
+        "C-60 104 -72 56 -48 34 C-40 28 -34 24 -36 16 C-48 -6 -34 -34 0 -26 Z"
+    )
+    return _tilted(
+        [
+            ink(rect(-9, -92, 9, 0), "wood"),
+            ink(path("M-16 -120 L16 -120 L12 -90 L-12 -90 Z"), "dark"),
+            ink(body),
+            flat(path("M-46 50 C-58 66 -48 92 -14 95 C-36 80 -40 66 -34 46 Z"), "light"),
+            flat(circle(0, 32, 20), "ink"),
+            line(path("M-24 76 L24 76"), "ink", 11),
+        ],
+        34,
+        (-20, -6),
+    )
+
+
+def violin() -> list[Shape]:
+    """A pinched waist, sound holes, a dark neck, and the bow beside it."""
+    half = path("M0 -20 C40 -34 48 0 34 10 C22 18 22 36 34 44 C62 58 48 98 0 96 Z")
+    bow: Path = path("M70 92 L84 -84")
+    return [
+        *_tilted(
+            [
+                *merged([half, mirror(half)]),
+                flat(path("M-40 62 C-44 80 -26 90 -8 90 C-24 80 -28 70 -26 54 Z"), "light"),
+                flat(path("M30 -8 C36 -2 34 4 26 8 L22 -14 Z M38 56 C46 72 32 88 12 88 C26 78 30 66 28 50 Z"), "dark"),
+                line(both(path("M18 18 Q12 28 20 40")), "ink", 7),
+                flat(poly(-7, -78, 7, -78, 10, 40, -10, 40), "ink"),
+                flat(poly(-8, 58, 8, 58, 14, 90, -14, 90), "ink"),
+                ink(circle(0, -86, 12), "dark"),
+                line(path("M-20 -70 L20 -70"), "ink", 11),
+            ],
+            0,
+            (-28, 0),
+        ),
+        *tube(bow, "wood", 7),
+        line(path("M58 88 L68 -76"), "cream", 6),
+        flat(poly(54, 80, 76, 80, 74, 98, 52, 98), "ink"),
+    ]
+
+
+def kite() -> list[Shape]:
+    """A diamond of four panels with a tail of bows."""
+    return [
+        line(path("M0 40 C22 56 -20 68 2 98"), "ink", LINE),
+        ink(both(path("M2 66 L26 56 L26 78 Z")), "light", FINE),
+        ink(path("M0 -98 L64 -28 L0 52 L-64 -28 Z")),
+        flat(path("M0 -86 L0 -28 L-54 -28 Z"), "light"),
+        flat(path("M0 38 L0 -28 L54 -28 Z"), "dark"),
+        line(path("M0 -94 L0 48 M-60 -28 L60 -28"), "ink", FINE),
+    ]
+
+
+def balloon() -> list[Shape]:
+    """An egg shape with a knot and a wavy string."""
+    return [
+        line(path("M0 46 C26 60 -22 74 4 98"), "ink", LINE),
+        ink(path("M-13 54 L13 54 L0 34 Z"), "dark"),
+        ink(path("M0 40 C-34 40 -64 2 -64 -36 C-64 -76 -36 -97 0 -97 C36 -97 64 -76 64 -36 C64 2 34 40 0 40 Z")),
+        flat(path("M52 -40 C52 -6 26 26 -6 30 C48 28 62 -30 44 -68 Q52 -56 52 -40 Z"), "dark"),
+        flat(oval(-30, -58, 13, 22, 28), "light"),
+    ]
+
+
+def clock() -> list[Shape]:
+    """An alarm clock: two bells, two feet, a pale face."""
+    return [
+        *tube(both(path("M44 66 L66 92")), "dark", 10),
+        ink(both(moved(path("M-28 0 C-28 -34 28 -34 28 0 Z"), degrees=42, by=(50, -62))), "dark"),
+        line(path("M0 -60 L0 -84 M-14 -88 L14 -88"), "ink", 13),
+        ink(circle(0, 12, 76)),
+        flat(path("M-64 16 C-66 -26 -34 -54 0 -54 C-30 -46 -50 -20 -50 14 Z"), "light"),
+        ink(circle(0, 12, 47), "cream"),
+        line(path("M0 -20 L0 14 L24 26"), "ink", 11),
+    ]
+
+
+def umbrella() -> list[Shape]:
+    """An open canopy of three panels and a hooked handle."""
+    return [
+        line(path("M0 -96 L0 -70"), "ink", 15),
+        *tube(path("M0 0 L0 72 C0 96 36 96 36 74"), "metal", 8),
+        ink(path("M-97 16 C-94 -48 -50 -82 0 -82 C50 -82 94 -48 97 16 Q80 -6 64 14 Q48 -6 32 14 Q16 -6 0 14 Q-16 -6 -32 14 Q-48 -6 -64 14 Q-80 -6 -97 16 Z")),
+        flat(path("M0 -76 C-22 -54 -30 -30 -31 2 Q-16 -8 0 4 Q16 -8 31 2 C30 -30 22 -54 0 -76 Z"), "light"),
+        flat(path("M20 -74 C54 -62 84 -36 90 2 Q76 -6 66 4 C62 -34 46 -58 20 -74 Z"), "dark"),
+        line(path("M-32 10 C-30 -34 -20 -60 0 -78 C20 -60 30 -34 32 10"), "ink", FINE),
+    ]
+
+
+def cup() -> list[Shape]:
+    """A mug with a handle on the right."""
+    return [
+        *tube(path("M44 -22 C104 -40 108 48 40 42"), "body", 17),
+        ink(path("M-84 -58 L-70 66 Q-66 88 -44 88 L22 88 Q44 88 48 66 L60 -58 Z")),
+        flat(path("M-76 -46 L-63 64 Q-60 80 -44 81 L-30 81 Q-44 70 -48 50 L-56 -46 Z"), "light"),
+        flat(path("M52 -46 L42 64 Q38 80 20 81 L6 81 Q22 74 26 50 L32 -46 Z"), "dark"),
+        ink(oval(-12, -60, 72, 20), "seed"),
+        *tube(path("M-32 -74 Q-18 -84 -30 -94 M8 -74 Q22 -84 10 -94"), "cream", 4),
+    ]
+
+
+def hat() -> list[Shape]:
+    """A top hat with a band and a wide brim."""
+    return [
+        ink(path("M-97 52 C-97 32 -60 30 -44 32 L44 32 C60 30 97 32 97 52 C97 74 40 80 0 80 C-40 80 -97 74 -97 52 Z")),
+        flat(path("M-86 58 Q0 84 86 58 Q70 72 0 73 Q-70 72 -86 58 Z"), "dark"),
+        ink(path("M-62 -66 C-54 -30 -50 10 -52 44 Q0 62 52 44 C50 10 54 -30 62 -66 Q0 -88 -62 -66 Z")),
+        flat(path("M-50 -60 C-42 -20 -42 0 -44 16 L-26 20 C-24 -10 -26 -40 -32 -64 Z"), "light"),
+        ink(path("M-51 12 Q0 30 51 12 L52 44 Q0 62 -52 44 Z"), "cream"),
+    ]
+
+
+def house() -> list[Shape]:
+    """A pitched roof, a door, a window, a chimney."""
+    return [
+        ink(rect(34, -84, 62, -20), "dark"),
+        ink(rect(-70, -10, 70, 92)),
+        flat(rect(-64, -2, 64, 14), "dark"),
+        ink(path("M-97 4 L-4 -88 Q0 -92 4 -88 L97 4 Q97 10 90 10 L-90 10 Q-97 10 -97 4 Z"), "light"),
+        ink(rect(-50, 32, -6, 92), "wood"),
+        flat(circle(-17, 64, 5), "cream"),
+        ink(rect(14, 32, 52, 66), "glass"),
+        line(path("M33 32 L33 66"), "ink", FINE),
+    ]
+
+
+def box() -> list[Shape]:
+    """An open carton seen from the front: a thick frame about a pale inside, where another thing can stand."""
+    flap = path("M-80 -72 L-97 -98 L-22 -98 L-16 -72 Z")
+    return [
+        ink(flap, "dark"),
+        ink(mirror(flap), "dark"),
+        ink(rect(-86, -76, 86, 96, 3)),
+        flat(path("M-81 70 L81 70 L81 91 L-81 91 Z"), "dark"),
+        flat(path("M-81 -71 L81 -71 L81 -62 L-81 -62 Z"), "light"),
+        ink(rect(-56, -52, 56, 64), "inside"),
+    ]
+
+
+THINGS: dict[str, Maker] = {
+    maker.__name__: maker
+    for maker in (guitar, violin, kite, balloon, clock, umbrella, cup, hat, house, box)
+}
