@@ -1,0 +1,1 @@
+"""Training: a run is a value (`run`), and one loop makes it true (`fit`)."""

@@ -1,0 +1,99 @@
+"""A training run as a value: settings that are data, and the callables that give them meaning.
+
+A recipe is a function that returns a `Run`; a variant changes another's result:
+
+    def longer() -> Run:
+        return replace(tiny(), steps=20_000, ema=0.999)
+
+The callables take what they depend on as arguments (`batch_size`, `lr`, ...), so that a replaced setting is a setting obeyed. A
+number that only a recipe knows (sizes, shares of a mixture) belongs into `settings`, which is recorded and compared on resuming.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limner.train.optim import SCHEDULES, Optimizers, Schedule, adamw
+
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+CALLABLES = frozenset({"build", "objective", "batches", "optimizer", "sample", "finish"})
+
+# Fields that change what is reported and how fast, but never a weight: they may differ when a run is resumed.
+FREE = frozenset({"log_every", "sample_every", "checkpoint_every", "keep", "prefetch"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run. Steps count updates; `lr` is the peak; sizes and shares are checked on construction."""
+
+    name: str
+    build: Callable[[], nn.Module]  # called under `seed`
+    # (model, batch, rng of the step, on the CPU) -> loss, numbers to report
+    objective: Callable[[nn.Module, Any, torch.Generator], tuple[Tensor, Mapping[str, float]]]
+    batches: Callable[[int, int, int], Iterator[Any]]  # (seed, first step, batch size): see limner.train.data.each_step
+    optimizer: Callable[[nn.Module, float, float], Optimizers | torch.optim.Optimizer] = (
+        adamw  # (model, lr, weight decay)
+    )
+    sample: Callable[[nn.Module, Path, int], None] | None = (
+        None  # (averaged model, folder, step): write a sheet of samples
+    )
+    finish: Callable[[nn.Module, Path], None] | None = None  # (averaged model, folder): write the released checkpoint
+
+    steps: int
+    batch_size: int
+    lr: float
+    schedule: str = "hold_then_decay"
+    warmup: int = 0  # steps
+    hold: float = 0.5  # share of the steps before the decay begins
+    floor: float = 0.0  # factor at the end of the decay
+    weight_decay: float = 0.0
+    clip: float = 1.0  # largest norm of the gradient; 0: never clipped
+    ema: float = 0.998  # decay of the averaged weights; 0: no averaging
+    dtype: str = "float32"  # of the forward pass; weights keep their own
+    seed: int = 0
+    threads: int = 1  # of torch
+    prefetch: int = 2  # batches made ahead in the background; 0: none
+    log_every: int = 20
+    sample_every: int = 0  # 0: never
+    checkpoint_every: int = 500
+    keep: int = 2  # checkpoints kept
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the recipe's own, as JSON
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "threads", "log_every", "checkpoint_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} in run {self.name!r} must be at least 1")
+        for name in ("warmup", "sample_every", "prefetch", "clip", "weight_decay", "lr"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} in run {self.name!r} must not be negative")
+        for name in ("hold", "floor"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}={getattr(self, name)} in run {self.name!r} must be a share between 0 and 1")
+        if not 0.0 <= self.ema < 1.0:
+            raise ValueError(f"ema={self.ema} in run {self.name!r} must be in [0, 1); 0 switches averaging off")
+        for name, known in (("schedule", sorted(SCHEDULES)), ("dtype", sorted(DTYPES))):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} in run {self.name!r} is not one of: {', '.join(known)}"
+                )
+        try:
+            json.dumps(dict(self.settings), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"settings of run {self.name!r} must be plain JSON values: {error}") from error
+
+    def config(self) -> dict[str, Any]:
+        """The settings as data, equal to themselves after a round trip through JSON."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in CALLABLES}
+        return json.loads(json.dumps({**plain, "settings": dict(self.settings)}))
+
+    def factor(self) -> Schedule:
+        """The schedule: step -> factor on the learning rate."""
+        return SCHEDULES[self.schedule](self.steps, warmup=self.warmup, hold=self.hold, floor=self.floor)
