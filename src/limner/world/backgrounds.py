@@ -8,16 +8,16 @@ RGB = tuple[int, int, int]
 
 # The colours of each background, by role; the first is the ground that everything else is painted on.
 BANDS: dict[str, dict[str, RGB]] = {
-    "plain": {"ground": (208, 196, 228)},
+    "plain": {"ground": (216, 184, 222)},
     "day": {"ground": (140, 205, 250), "grass": (178, 216, 112), "sun": (255, 240, 165)},
     "night": {"ground": (30, 34, 96), "hill": (50, 60, 130)},
     "sunrise": {"ground": (240, 140, 140), "glow": (255, 184, 138), "core": (255, 224, 150), "field": (126, 84, 128)},
-    "snow": {"ground": (150, 172, 206), "drift": (184, 206, 236), "flake": (236, 244, 255)},
-    "sea": {"ground": (164, 232, 236), "water": (44, 158, 184), "wave": (96, 196, 208)},
+    "snow": {"ground": (150, 172, 206), "drift": (176, 202, 236), "flake": (236, 244, 255)},
+    "sea": {"ground": (150, 228, 230), "water": (32, 144, 176), "wave": (96, 196, 208)},
     "desert": {"ground": (255, 226, 164), "dune": (238, 192, 116), "near": (222, 170, 96)},
-    "room": {"ground": (190, 196, 148), "stripe": (176, 184, 132), "board": (236, 226, 190), "floor": (200, 152, 118)},
+    "room": {"ground": (190, 196, 148), "stripe": (176, 184, 132), "board": (142, 150, 104), "floor": (200, 152, 118)},
     "forest": {"ground": (44, 104, 74), "trunk": (66, 128, 88), "floor": (98, 122, 62)},
-    "rain": {"ground": (126, 138, 156), "drop": (168, 186, 208), "wet": (98, 110, 128)},
+    "rain": {"ground": (126, 138, 156), "drop": (168, 186, 208), "wet": (106, 120, 142)},
 }
 
 

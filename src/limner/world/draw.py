@@ -23,7 +23,7 @@ palette: dict[str, RGB] = {
     "purple": (140, 70, 200),
     "pink": (255, 146, 194),
     "brown": (134, 84, 48),
-    "black": (66, 64, 76),
+    "black": (60, 58, 68),
     "white": (252, 252, 254),
 }
 
@@ -42,10 +42,11 @@ ACCENTS: dict[str, RGB] = {
     "tyre": (46, 44, 58),
     "lamp": (255, 240, 160),
     "flame": (252, 176, 60),
-    "inside": (240, 230, 206),
+    "inside": (230, 214, 182),
 }
 
-THINNEST = 1.1  # an outline is never thinner than this many canvas units
+THINNEST = 1.0  # an outline is never thinner than this many canvas units
+INSET = 0.95  # share of the half side that is drawn on, so that neighbours do not touch
 
 
 def _mix(a: RGB, b: RGB, share: float) -> RGB:
@@ -112,17 +113,21 @@ def _picture(kind: str, colour: str, half: int) -> skia.Picture:
         if shape.fill:
             canvas.drawPath(outline, _paint(roles[shape.fill], 0))
         if shape.stroke:
-            canvas.drawPath(outline, _paint(roles[shape.stroke], shape.width * widen))
+            canvas.drawPath(outline, _paint(roles[shape.stroke], _width(shape, widen)))
     return recorder.finishRecordingAsPicture()
 
 
 def _widen(half: int) -> float:
-    return max(1.0, THINNEST / (LINE / 100 * half))
+    return max(1.0, THINNEST / (LINE / 100 * half * INSET))
+
+
+def _width(shape: Shape, widen: float) -> float:
+    return shape.width * widen if shape.fill and shape.width >= LINE else shape.width
 
 
 def _draw_thing(canvas: skia.Canvas, thing: Thing, size: int) -> None:
     unit = size / CANVAS
-    scale = thing.half * unit / 100
+    scale = INSET * thing.half * unit / 100
     canvas.save()
     canvas.translate(thing.x * unit, thing.y * unit)
     canvas.scale(-scale if thing.flip else scale, scale)
@@ -188,7 +193,7 @@ def _svg_shape(shape: Shape, roles: dict[str, RGB], widen: float) -> str:
         return "none" if role is None else "#{:02x}{:02x}{:02x}".format(*roles[role])
 
     data = " ".join(letter + " ".join(f"{n:.4g}" for n in numbers) for letter, numbers in shape.path)
-    stroke = f' stroke="{paint(shape.stroke)}" stroke-width="{shape.width * widen:.4g}"' if shape.stroke else ""
+    stroke = f' stroke="{paint(shape.stroke)}" stroke-width="{_width(shape, widen):.4g}"' if shape.stroke else ""
     return f'<path d="{data}" fill="{paint(shape.fill)}"{stroke}/>'
 
 
@@ -203,7 +208,8 @@ def to_svg(scene: Scene, size: int = 128) -> str:
         "</g>",
     ]
     for thing in scene.things:
-        across, scale = (-1 if thing.flip else 1) * thing.half / 100, thing.half / 100
+        scale = INSET * thing.half / 100
+        across = -scale if thing.flip else scale
         place = f"translate({thing.x} {thing.y}) scale({across:g} {scale:g})"
         lines.append(f'<g aria-label={quoteattr(f"{thing.colour} {thing.kind}")} transform="{place}">')
         lines += [_svg_shape(shape, shades(thing.colour), _widen(thing.half)) for shape in drawing(thing.kind)]

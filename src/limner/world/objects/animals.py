@@ -61,31 +61,31 @@ def dog() -> list[Shape]:
 
 def rabbit() -> list[Shape]:
     """Two tall ears above a round head."""
-    ear = oval(-24, -58, 19, 40, -8)
+    ear = oval(-28, -56, 24, 42, -8)
     return [
-        ink(circle(48, 70, 17), "light"),
-        ink(oval(0, 62, 46, 34)),
-        flat(oval(0, 72, 24, 20), "light"),
+        ink(circle(56, 66, 19), "light"),
+        ink(oval(0, 64, 54, 32)),
+        flat(oval(0, 78, 26, 16), "light"),
         ink(ear),
         ink(mirror(ear)),
-        flat(both(oval(-24, -58, 8, 26, -8)), "blush"),
-        ink(oval(0, 8, 50, 38)),
-        *eye(-22, 0, 15),
-        *eye(22, 0, 15),
-        flat(oval(0, 14, 8, 6), "blush"),
-        ink(path("M-9 24 L9 24 L9 38 L-9 38 Z"), "eye", 5),
-        ink(both(oval(-24, 90, 20, 8)), "body", FINE),
+        flat(both(oval(-28, -56, 9, 26, -8)), "blush"),
+        ink(oval(0, 10, 64, 44)),
+        *eye(-28, 0, 17),
+        *eye(28, 0, 17),
+        flat(oval(0, 17, 10, 7), "blush"),
+        flat(path("M-9 27 L9 27 L9 42 L-9 42 Z"), "eye"),
+        line(path("M0 24 L0 42"), "ink", 4),
     ]
 
 
 def mouse() -> list[Shape]:
     """From the side: a low pointed body, one huge round ear, a long tail."""
     return [
-        *tube(path("M58 50 C100 60 98 0 78 -4 C60 -8 58 -40 84 -44"), "blush", 8),
+        *tube(path("M58 56 C96 60 100 10 82 0 C66 -10 68 -36 88 -44"), "body", 9),
         ink(path("M-94 34 C-70 -14 -40 -40 6 -36 C60 -32 78 20 66 66 Q62 74 52 74 L-60 74 C-84 70 -92 52 -94 34 Z")),
         flat(path("M-70 50 Q-20 60 40 66 L-56 68 Q-66 62 -70 50 Z"), "light"),
         ink(circle(0, -44, 46)),
-        flat(circle(0, -44, 27), "blush"),
+        flat(circle(0, -44, 26), "light"),
         *eye(-46, 18, 15, -3),
         ink(circle(-88, 36, 11), "blush", FINE),
         ink(both(oval(-32, 78, 18, 9)), "body", FINE),
@@ -107,25 +107,24 @@ def bird() -> list[Shape]:
 
 
 def fish() -> list[Shape]:
-    """From the side: a spindle with a forked tail and two fins."""
+    """From the side: a tall spindle with a forked tail and two fins."""
     return [
-        ink(path("M-30 -32 Q0 -86 40 -40 Z"), "dark"),
-        ink(path("M-16 36 Q-12 74 22 68 L26 36 Z"), "dark"),
-        ink(path("M-46 0 L-96 -52 Q-80 0 -96 52 Z"), "dark"),
-        ink(path("M96 4 C70 -56 -10 -62 -60 0 C-10 62 70 60 96 4 Z")),
-        flat(path("M74 28 C30 52 -10 40 -36 16 Q20 30 74 28 Z"), "light"),
-        line(path("M26 -30 Q10 0 26 30"), "ink", FINE),
-        line(path("M-14 -14 Q-22 0 -14 14"), "dark", 8),
-        *eye(56, -12, 17, 3),
+        ink(path("M-30 -34 Q0 -96 48 -44 Z"), "dark"),
+        ink(path("M-16 40 Q-12 86 30 76 L30 40 Z"), "dark"),
+        ink(path("M-46 0 L-96 -58 Q-76 0 -96 58 Z"), "dark"),
+        ink(path("M97 6 C76 -70 -14 -76 -64 0 C-14 76 76 72 97 6 Z")),
+        flat(path("M76 34 C30 62 -10 50 -38 18 Q20 38 76 34 Z"), "light"),
+        line(path("M22 -30 Q6 0 22 30 M-14 -16 Q-24 0 -14 16"), "dark", 9),
+        *eye(56, -12, 19, 3),
     ]
 
 
 def snake() -> list[Shape]:
     """A thick winding body, the head up, a forked tongue."""
-    body = path("M-88 82 C-40 96 76 98 76 62 C76 26 -62 50 -62 8 C-62 -24 0 -20 14 -36")
+    body = path("M-78 76 C-40 84 74 86 74 54 C74 20 -62 46 -62 6 C-62 -24 0 -20 14 -36")
     return [
         *tube(body, "body", 32),
-        line(path("M-40 86 L-36 86 M14 86 L18 85 M60 62 L60 60 M8 38 L4 38 M-40 24 L-42 20"), "light", 15),
+        line(path("M-40 79 L-36 79 M14 78 L18 77 M60 56 L60 54 M8 33 L4 33 M-42 20 L-44 16"), "light", 15),
         line(path("M62 -50 L84 -46 L96 -58 M84 -46 L94 -34"), "ink", 9),
         ink(path("M-8 -36 C-24 -78 10 -92 38 -84 C70 -76 84 -52 66 -38 C44 -22 8 -18 -8 -36 Z")),
         *eye(24, -62, 17, 3),
@@ -135,31 +134,32 @@ def snake() -> list[Shape]:
 def turtle() -> list[Shape]:
     """From the side: a domed shell with plates, a head, and feet."""
     return [
-        ink(poly(-70, 26, -98, 44, -66, 46), "light"),
-        ink(path("M-56 34 L-24 34 L-24 66 Q-40 76 -56 66 Z"), "light"),
-        ink(path("M16 34 L48 34 L48 66 Q32 76 16 66 Z"), "light"),
-        ink(path("M40 34 Q56 6 54 -14 C54 -44 98 -44 96 -12 C96 10 80 12 70 42 Z"), "light"),
-        ink(path("M-80 34 C-78 -76 56 -76 60 34 Z")),
-        ink(path("M-86 32 Q-10 48 66 32 L62 50 Q-10 58 -82 50 Z"), "dark", FINE),
-        flat(path("M-30 -18 L-10 -34 L10 -18 L4 10 L-24 10 Z"), "dark"),
-        line(path("M-30 -18 L-58 -20 M10 -18 L38 -20 M-24 10 L-34 32 M4 10 L14 32 M-10 -34 L-10 -46"), "dark", 7),
-        *eye(76, -16, 13, 3),
+        ink(poly(-70, 36, -98, 56, -66, 56), "light"),
+        ink(path("M-60 44 L-24 44 L-24 78 Q-42 90 -60 78 Z"), "light"),
+        ink(path("M12 44 L48 44 L48 78 Q30 90 12 78 Z"), "light"),
+        ink(path("M40 46 Q54 10 50 -14 C50 -50 98 -50 97 -12 C96 14 80 18 72 52 Z"), "light"),
+        ink(path("M-84 46 C-84 -100 54 -100 60 46 Z")),
+        ink(path("M-90 42 Q-10 58 68 42 L64 60 Q-10 70 -86 60 Z"), "dark", FINE),
+        flat(path("M-34 -26 L-12 -46 L10 -26 L4 10 L-28 10 Z"), "dark"),
+        line(path("M-34 -26 L-64 -22 M10 -26 L38 -22 M-28 10 L-38 38 M4 10 L14 38 M-12 -46 L-12 -60"), "dark", 8),
+        *eye(74, -14, 15, 3),
     ]
 
 
 def bee() -> list[Shape]:
     """From the side: stripes, a sting, and two pale wings."""
-    body = path("M-78 24 C-74 -26 -20 -36 16 -34 C64 -32 92 -6 92 22 C92 54 60 76 12 74 C-28 72 -72 62 -78 24 Z")
+    body = path("M-80 24 C-76 -34 -20 -46 16 -44 C66 -42 96 -10 96 20 C96 56 62 86 12 84 C-28 82 -74 72 -80 24 Z")
     return [
-        line(path("M54 -30 Q56 -64 76 -66 M76 -20 Q84 -44 98 -42"), "ink", 9),
-        ink(poly(-68, 14, -98, 26, -68, 38), "ink"),
-        ink(oval(-26, -52, 24, 42, -26), "glass"),
-        ink(oval(18, -56, 22, 40, 12), "glass"),
+        line(path("M58 -38 Q62 -70 82 -72"), "ink", 9),
+        ink(poly(-70, 12, -98, 26, -70, 40), "ink"),
+        ink(oval(-28, -58, 22, 36, -26), "glass"),
+        ink(oval(14, -62, 20, 34, 12), "glass"),
         ink(body),
-        flat(path("M-50 -13 C-36 -26 -32 -24 -26 -28 C-38 14 -38 44 -26 70 L-50 60 C-58 30 -58 10 -50 -13 Z"), "ink"),
-        flat(path("M-2 -34 L24 -33 C14 10 14 44 26 74 L0 74 C-10 40 -10 4 -2 -34 Z"), "ink"),
-        *eye(62, 12, 17, 3),
-        line(path("M50 46 Q64 54 74 42"), "ink", FINE),
+        flat(path("M-62 70 C-30 82 40 86 76 60 C50 70 -20 68 -70 44 Z"), "dark"),
+        flat(path("M-50 -22 L-30 -35 C-40 14 -40 50 -28 78 L-48 70 C-58 34 -60 10 -50 -22 Z"), "ink"),
+        flat(path("M-2 -44 L18 -44 C8 10 8 48 20 84 L0 84 C-10 44 -12 0 -2 -44 Z"), "ink"),
+        *eye(60, 8, 18, 3),
+        line(path("M48 46 Q64 56 76 42"), "ink", FINE),
     ]
 
 
@@ -183,9 +183,9 @@ def butterfly() -> list[Shape]:
 
 def octopus() -> list[Shape]:
     """A big round head over a fan of curling arms."""
-    outer = path("M-40 30 C-60 50 -82 50 -88 26")
-    middle = path("M-26 40 C-36 80 -64 92 -82 74")
-    inner = path("M-10 44 C-12 70 -18 84 -36 88")
+    outer = path("M-40 30 C-60 48 -78 48 -84 28")
+    middle = path("M-26 40 C-36 76 -60 84 -78 70")
+    inner = path("M-10 44 C-12 66 -18 80 -34 84")
     arms: list[Shape] = []
     for arm in (outer, middle, inner):
         arms += tube(arm, "body", 17) + tube(mirror(arm), "body", 17)

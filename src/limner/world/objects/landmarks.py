@@ -19,30 +19,26 @@ def opera_house() -> list[Shape]:
 
 
 def tower() -> list[Shape]:
-    """A lattice tower on four spread legs, as in Paris."""
+    """A tapering tower on four spread legs, as in Paris."""
     return [
-        ink(path("M-11 -98 L11 -98 L15 -34 L-15 -34 Z")),
-        ink(path("M-17 -26 L17 -26 L32 28 L-32 28 Z")),
-        ink(path("M-34 36 L34 36 Q46 72 74 94 L34 94 Q26 62 0 60 Q-26 62 -34 94 L-74 94 Q-46 72 -34 36 Z")),
-        flat(both(path("M14 -22 L26 22 L16 22 L8 -22 Z")), "dark"),
-        line(path("M-10 -18 L12 18 M10 -18 L-12 18"), "ink", FINE),
-        flat(both(path("M44 66 Q54 82 62 89 L42 89 Q38 74 30 64 Z")), "dark"),
-        ink(rect(-26, -40, 26, -26, 2), "light"),
-        ink(rect(-46, 26, 46, 42, 2), "light"),
+        ink(path("M-14 -97 L14 -97 L20 -34 L-20 -34 Z")),
+        ink(path("M-24 -26 L24 -26 L42 28 L-42 28 Z")),
+        ink(path("M-44 36 L44 36 Q56 72 88 94 L36 94 Q30 64 0 62 Q-30 64 -36 94 L-88 94 Q-56 72 -44 36 Z")),
+        flat(both(path("M12 -22 L20 -22 L36 24 L22 24 Z M6 -92 L10 -92 L15 -40 L8 -40 Z")), "dark"),
+        flat(both(path("M42 62 Q56 82 70 89 L42 89 Q38 74 30 64 Z")), "dark"),
+        ink(path("M-12 18 Q0 -18 12 18 Z"), "ink", 3),
+        ink(rect(-34, -42, 34, -24, 2), "light"),
+        ink(rect(-58, 24, 58, 44, 2), "light"),
     ]
 
 
 def pyramid() -> list[Shape]:
-    """A wide stepped stone pyramid; the right face lies in shadow."""
-    rows = [(20, -84, -52), (40, -52, -20), (60, -20, 12), (80, 12, 44), (98, 44, 80)]
-    left = [n for half, top, bottom in rows for n in (-half, top, -half, bottom)]
-    right = [n for half, top, bottom in reversed(rows) for n in (half, bottom, half, top)]
-    shadow = [n for half, top, bottom in reversed(rows) for n in (half - 4, bottom - 4, half - 4, top + 4)]
+    """A wide four-sided stone pyramid seen from a corner; the right face lies in shadow."""
     return [
-        ink(poly(*left, *right)),
-        flat(poly(30, 76, *shadow, 4, -80), "dark"),
-        line(path("M-40 -20 L40 -20 M-60 12 L60 12 M-80 44 L80 44 M-20 -52 L20 -52"), "ink", FINE),
-        line(path("M-34 -8 L-34 0 M-50 28 L-50 32 M-20 28 L-20 32 M-70 60 L-70 64 M-34 60 L-34 64"), "light", 9),
+        ink(path("M-18 -70 L97 40 L24 78 L-97 48 Z")),
+        flat(path("M-15 -60 L89 40 L26 72 Z"), "dark"),
+        line(path("M-40 -28 L-2 -20 L12 -36 M-66 6 L10 22 L46 0"), "ink", FINE),
+        line(path("M-30 -4 L-30 -2 M-62 34 L-60 34 M-18 44 L-16 44 M-20 -48 L-20 -46"), "light", 11),
     ]
 
 

@@ -6,6 +6,7 @@ import math
 
 from limner.world.objects.pen import (
     FINE,
+    LINE,
     Maker,
     Shape,
     both,
@@ -42,32 +43,33 @@ def apple() -> list[Shape]:
 def banana() -> list[Shape]:
     """A wide curved fruit, its ends up."""
     return [
-        ink(path("M-88 -62 C-64 -10 -10 26 70 8 L92 14 C96 24 96 30 90 36 C30 96 -90 60 -98 -56 Z")),
-        flat(path("M-86 -30 C-60 40 10 62 82 34 C24 80 -68 60 -86 -30 Z"), "dark"),
+        ink(path("M-88 -62 C-64 -10 -10 16 70 4 L92 10 C96 22 96 32 90 40 C30 106 -96 70 -98 -56 Z")),
+        flat(path("M-86 -26 C-60 44 10 68 82 36 C24 92 -70 66 -86 -26 Z"), "dark"),
         line(path("M-72 -16 C-50 18 0 38 56 26"), "light", 10),
-        ink(poly(-102, -82, -82, -84, -78, -52, -98, -46), "seed"),
+        ink(poly(-97, -82, -78, -84, -76, -52, -96, -46), "seed"),
         ink(poly(80, 8, 97, 10, 98, 34, 82, 38), "seed", FINE),
     ]
 
 
 def flower() -> list[Shape]:
     """Six petals about a cream centre, on a stem with a leaf on each side."""
-    petals = [moved(oval(0, -38, 23, 30), degrees=60 * i, by=(0, -26)) for i in range(6)]
+    petals = [moved(oval(0, -42, 29, 30), degrees=60 * i, by=(0, -22)) for i in range(6)]
     return [
-        *tube(path("M0 10 L0 92"), "leaf", 9),
-        ink(both(path("M4 78 C16 44 48 42 66 46 C60 74 36 90 4 78 Z")), "leaf"),
-        *[ink(petal) for petal in petals],
-        *[flat(moved(oval(0, -46, 8, 13), degrees=60 * i, by=(0, -26)), "light") for i in range(6)],
-        ink(circle(0, -26, 22), "cream"),
-        flat(both(circle(7, -30, 4)), "ink"),
-        line(path("M-7 -20 Q0 -14 7 -20"), "ink", 5),
+        *tube(path("M0 30 L0 90"), "leaf", 8),
+        ink(both(path("M4 88 C12 58 36 56 54 62 C48 84 28 94 4 88 Z")), "leaf", FINE),
+        *[Shape(petal, "ink", "ink", 1.6 * LINE) for petal in petals],
+        *[ink(petal, width=5) for petal in petals],
+        *[flat(moved(oval(0, -52, 11, 13), degrees=60 * i, by=(0, -22)), "light") for i in range(6)],
+        ink(circle(0, -22, 21), "cream", FINE),
+        flat(both(circle(7, -26, 4)), "ink"),
+        line(path("M-7 -16 Q0 -10 7 -16"), "ink", 5),
     ]
 
 
 def mushroom() -> list[Shape]:
     """A half-round spotted cap on a thick stem."""
     return [
-        ink(path("M-30 8 C-24 40 -34 66 -36 82 Q-36 94 -20 94 L20 94 Q36 94 36 82 C34 66 24 40 30 8 Z"), "cream"),
+        ink(path("M-36 8 C-30 40 -42 66 -46 80 Q-46 94 -28 94 L28 94 Q46 94 46 80 C42 66 30 40 36 8 Z"), "cream"),
         ink(path("M-94 14 C-96 -60 -44 -92 0 -92 C44 -92 96 -60 94 14 Q94 28 80 28 L-80 28 Q-94 28 -94 14 Z")),
         flat(path("M-86 12 Q0 26 86 12 L84 22 L-84 22 Z"), "dark"),
         flat(oval(4, -52, 25, 21), "light"),
@@ -81,8 +83,8 @@ def mushroom() -> list[Shape]:
 def tree() -> list[Shape]:
     """A lobed crown on a brown trunk."""
     return [
-        ink(path("M-18 20 L-18 70 Q-22 88 -40 94 L40 94 Q22 88 18 70 L18 20 Z"), "wood"),
-        *merged([circle(-46, -6, 44), circle(46, -6, 44), circle(0, -46, 48), oval(0, 10, 44, 34)]),
+        ink(path("M-14 20 L-14 72 Q-18 88 -32 94 L32 94 Q18 88 14 72 L14 20 Z"), "wood"),
+        *merged([circle(-48, -4, 44), circle(48, -4, 44), circle(0, -48, 46), oval(0, 8, 44, 34)]),
         flat(path("M-82 8 C-60 36 -36 30 -24 16 C-6 42 22 42 32 16 C48 34 72 24 84 8 C78 44 46 44 34 30 C14 50 -18 48 -30 30 C-50 44 -76 40 -82 8 Z"), "dark"),
         flat(oval(-14, -66, 17, 11, -20), "light"),
         flat(oval(-56, -22, 13, 9, -30), "light"),

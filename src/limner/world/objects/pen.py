@@ -137,8 +137,8 @@ def merged(parts: Iterable[Path], fill: str = "body") -> list[Shape]:
 def eye(x: float, y: float, r: float = 15, look: float = 0) -> list[Shape]:
     """A round eye; ``look`` moves the pupil sideways."""
     return [
-        ink(circle(x, y, r), "eye", FINE),
-        flat(circle(x + look, y, r * 0.62), "ink"),
+        ink(circle(x, y, r), "eye", 5.5),
+        flat(circle(x + look, y, r * 0.58), "ink"),
         flat(circle(x + look - r * 0.2, y - r * 0.25, r * 0.24), "eye"),
     ]
 

@@ -24,8 +24,8 @@ from limner.world.objects.pen import (
 )
 
 
-def _tilted(shapes: list[Shape], degrees: float, by: tuple[float, float] = (0, 0)) -> list[Shape]:
-    return [Shape(moved(s.path, degrees=degrees, by=by), s.fill, s.stroke, s.width) for s in shapes]
+def _tilted(shapes: list[Shape], degrees: float, by: tuple[float, float]) -> list[Shape]:
+    return [Shape(moved(s.path, (0.93, 0.93), degrees, by), s.fill, s.stroke, s.width) for s in shapes]
 
 
 def guitar() -> list[Shape]:
@@ -43,33 +43,25 @@ def guitar() -> list[Shape]:
             flat(circle(0, 32, 20), "ink"),
             line(path("M-24 76 L24 76"), "ink", 11),
         ],
-        34,
-        (-20, -6),
+        36,
+        (2, 2),
     )
 
 
 def violin() -> list[Shape]:
-    """A pinched waist, sound holes, a dark neck, and the bow beside it."""
-    half = path("M0 -20 C40 -34 48 0 34 10 C22 18 22 36 34 44 C62 58 48 98 0 96 Z")
-    bow: Path = path("M70 92 L84 -84")
+    """A pinched waist, sound holes, a dark neck, and the bow crossed behind it."""
+    half = path("M0 -34 C46 -48 58 -8 40 4 C28 14 28 34 40 42 C74 58 58 97 0 96 Z")
     return [
-        *_tilted(
-            [
-                *merged([half, mirror(half)]),
-                flat(path("M-40 62 C-44 80 -26 90 -8 90 C-24 80 -28 70 -26 54 Z"), "light"),
-                flat(path("M30 -8 C36 -2 34 4 26 8 L22 -14 Z M38 56 C46 72 32 88 12 88 C26 78 30 66 28 50 Z"), "dark"),
-                line(both(path("M18 18 Q12 28 20 40")), "ink", 7),
-                flat(poly(-7, -78, 7, -78, 10, 40, -10, 40), "ink"),
-                flat(poly(-8, 58, 8, 58, 14, 90, -14, 90), "ink"),
-                ink(circle(0, -86, 12), "dark"),
-                line(path("M-20 -70 L20 -70"), "ink", 11),
-            ],
-            0,
-            (-28, 0),
-        ),
-        *tube(bow, "wood", 7),
-        line(path("M58 88 L68 -76"), "cream", 6),
-        flat(poly(54, 80, 76, 80, 74, 98, 52, 98), "ink"),
+        *tube(path("M-76 88 L76 -78"), "wood", 9),
+        ink(rect(-9, -84, 9, -20), "wood"),
+        *merged([half, mirror(half)]),
+        flat(path("M-46 64 C-50 82 -30 90 -10 90 C-28 80 -32 70 -30 56 Z M-38 -22 C-42 -12 -38 -2 -30 2 L-24 -30 Z"), "light"),
+        flat(path("M36 -24 C42 -14 38 -4 28 0 L24 -32 Z M44 58 C54 76 36 90 14 90 C30 80 34 68 32 50 Z"), "dark"),
+        line(both(path("M22 12 Q16 24 24 38")), "ink", 7),
+        flat(poly(-7, -70, 7, -70, 10, 30, -10, 30), "ink"),
+        flat(poly(-8, 56, 8, 56, 13, 84, -13, 84), "ink"),
+        ink(circle(0, -84, 12), "dark"),
+        line(path("M-20 -64 L20 -64"), "ink", 10),
     ]
 
 
@@ -77,11 +69,11 @@ def kite() -> list[Shape]:
     """A diamond of four panels with a tail of bows."""
     return [
         line(path("M0 40 C22 56 -20 68 2 98"), "ink", LINE),
-        ink(both(path("M2 66 L26 56 L26 78 Z")), "light", FINE),
-        ink(path("M0 -98 L64 -28 L0 52 L-64 -28 Z")),
-        flat(path("M0 -86 L0 -28 L-54 -28 Z"), "light"),
-        flat(path("M0 38 L0 -28 L54 -28 Z"), "dark"),
-        line(path("M0 -94 L0 48 M-60 -28 L60 -28"), "ink", FINE),
+        ink(both(path("M2 68 L30 56 L30 82 Z")), "light", FINE),
+        ink(path("M0 -97 L72 -28 L0 54 L-72 -28 Z")),
+        flat(path("M0 -86 L0 -28 L-60 -28 Z"), "light"),
+        flat(path("M0 40 L0 -28 L60 -28 Z"), "dark"),
+        line(path("M0 -94 L0 48 M-66 -28 L66 -28"), "ink", 5),
     ]
 
 
@@ -99,13 +91,13 @@ def balloon() -> list[Shape]:
 def clock() -> list[Shape]:
     """An alarm clock: two bells, two feet, a pale face."""
     return [
-        *tube(both(path("M44 66 L66 92")), "dark", 10),
+        *tube(both(path("M44 66 L62 86")), "dark", 10),
         ink(both(moved(path("M-28 0 C-28 -34 28 -34 28 0 Z"), degrees=42, by=(50, -62))), "dark"),
         line(path("M0 -60 L0 -84 M-14 -88 L14 -88"), "ink", 13),
-        ink(circle(0, 12, 76)),
-        flat(path("M-64 16 C-66 -26 -34 -54 0 -54 C-30 -46 -50 -20 -50 14 Z"), "light"),
-        ink(circle(0, 12, 47), "cream"),
-        line(path("M0 -20 L0 14 L24 26"), "ink", 11),
+        ink(circle(0, 10, 78)),
+        flat(path("M-68 16 C-70 -28 -34 -56 0 -56 C-32 -48 -52 -20 -54 14 Z"), "light"),
+        ink(circle(0, 10, 40), "cream", FINE),
+        line(path("M0 -16 L0 12 L19 20"), "ink", 10),
     ]
 
 
@@ -124,12 +116,12 @@ def umbrella() -> list[Shape]:
 def cup() -> list[Shape]:
     """A mug with a handle on the right."""
     return [
-        *tube(path("M44 -22 C104 -40 108 48 40 42"), "body", 17),
+        *tube(path("M48 -22 C96 -36 102 46 42 40"), "body", 17),
         ink(path("M-84 -58 L-70 66 Q-66 88 -44 88 L22 88 Q44 88 48 66 L60 -58 Z")),
         flat(path("M-76 -46 L-63 64 Q-60 80 -44 81 L-30 81 Q-44 70 -48 50 L-56 -46 Z"), "light"),
         flat(path("M52 -46 L42 64 Q38 80 20 81 L6 81 Q22 74 26 50 L32 -46 Z"), "dark"),
-        ink(oval(-12, -60, 72, 20), "seed"),
-        *tube(path("M-32 -74 Q-18 -84 -30 -94 M8 -74 Q22 -84 10 -94"), "cream", 4),
+        ink(oval(-12, -62, 73, 22), "light"),
+        flat(oval(-12, -60, 55, 11), "seed"),
     ]
 
 
@@ -160,14 +152,14 @@ def house() -> list[Shape]:
 
 def box() -> list[Shape]:
     """An open carton seen from the front: a thick frame about a pale inside, where another thing can stand."""
-    flap = path("M-80 -72 L-97 -98 L-22 -98 L-16 -72 Z")
+    flap = path("M-95 -72 L-84 -97 L-14 -97 L-24 -72 Z")
     return [
         ink(flap, "dark"),
         ink(mirror(flap), "dark"),
-        ink(rect(-86, -76, 86, 96, 3)),
-        flat(path("M-81 70 L81 70 L81 91 L-81 91 Z"), "dark"),
-        flat(path("M-81 -71 L81 -71 L81 -62 L-81 -62 Z"), "light"),
-        ink(rect(-56, -52, 56, 64), "inside"),
+        ink(rect(-96, -74, 96, 96, 3)),
+        flat(path("M-91 78 L91 78 L91 91 L-91 91 Z"), "dark"),
+        flat(path("M-91 -69 L91 -69 L91 -60 L-91 -60 Z"), "light"),
+        ink(rect(-53, -46, 53, 62), "inside"),
     ]
 
 

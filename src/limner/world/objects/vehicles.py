@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from limner.world.objects.pen import (
     FINE,
-    LINE,
     Maker,
     Shape,
     circle,
@@ -19,36 +18,41 @@ from limner.world.objects.pen import (
 
 
 def _wheel(x: float, y: float, r: float) -> list[Shape]:
-    return [ink(circle(x, y, r), "tyre"), flat(circle(x, y, r * 0.46), "metal")]
+    return [ink(circle(x, y, r), "tyre", FINE), flat(circle(x, y, r * 0.5), "metal")]
 
 
 def car() -> list[Shape]:
     """A small round car, two wheels visible, facing right."""
     return [
-        ink(path("M-62 -2 C-52 -50 -40 -62 -4 -62 C34 -62 44 -44 60 -2 Z"), "body"),
-        ink(path("M-42 -6 C-36 -36 -28 -44 -8 -44 L-8 -6 Z"), "glass", FINE),
-        ink(path("M8 -44 C26 -44 32 -32 42 -6 L8 -6 Z"), "glass", FINE),
-        ink(path("M-96 42 L-96 16 Q-92 -4 -68 -6 L62 -6 Q94 -2 97 28 L97 42 Q96 50 88 50 L-88 50 Q-96 50 -96 42 Z")),
-        flat(path("M-91 30 L92 30 L92 45 L-91 45 Z"), "dark"),
-        flat(path("M-70 4 L50 4 L56 12 L-76 12 Z"), "light"),
-        flat(circle(84, 20, 9), "lamp"),
-        *_wheel(-52, 46, 27),
-        *_wheel(52, 46, 27),
+        ink(path("M-72 -4 C-62 -58 -50 -72 -8 -72 C36 -72 48 -52 66 -4 Z")),
+        ink(path("M-46 -8 C-40 -42 -32 -50 -14 -50 L-14 -8 Z"), "glass", FINE),
+        ink(path("M6 -50 C24 -50 32 -38 42 -8 L6 -8 Z"), "glass", FINE),
+        ink(path("M-97 46 L-97 16 Q-92 -8 -68 -10 L62 -10 Q94 -6 97 28 L97 46 Q96 54 88 54 L-88 54 Q-96 54 -97 46 Z")),
+        flat(path("M-92 36 L92 36 L92 49 L-92 49 Z"), "dark"),
+        flat(path("M-72 2 L52 2 L60 12 L-80 12 Z"), "light"),
+        flat(circle(84, 22, 10), "lamp"),
+        *_wheel(-52, 52, 25),
+        *_wheel(52, 52, 25),
     ]
 
 
 def scooter() -> list[Shape]:
     """A motor scooter: leg shield, seat, two small wheels far apart, facing right."""
     return [
-        *_wheel(-60, 64, 28),
-        *_wheel(68, 64, 28),
-        *tube(path("M64 60 L40 -56"), "metal", 9),
-        ink(path("M-96 48 C-98 -4 -66 -16 -6 -12 Q4 6 6 32 L26 32 Q34 32 32 20 L20 -58 Q20 -74 36 -74 Q50 -74 54 -58 L66 24 Q72 58 44 62 L-20 62 C-26 28 -90 24 -96 48 Z")),
-        flat(path("M-84 26 C-76 2 -50 -4 -22 -4 L-14 6 C-46 4 -68 10 -84 26 Z"), "light"),
-        flat(path("M-14 56 L44 56 Q62 52 60 32 L54 44 L-16 46 Z"), "dark"),
-        ink(path("M-88 -16 C-90 -36 -80 -36 -64 -34 L-12 -30 Q0 -26 -4 -10 L-76 -8 Q-86 -8 -88 -16 Z"), "seed"),
-        line(path("M12 -88 L36 -84 L40 -66"), "ink", 13),
-        ink(circle(56, -62, 13), "lamp"),
+        *_wheel(-60, 68, 26),
+        *_wheel(68, 68, 26),
+        ink(
+            path(
+                "M-97 56 C-99 -6 -66 -20 -12 -16 Q6 -6 8 28 L18 28 Q28 28 26 16 L12 -56 Q10 -78 34 -78 "
+                "Q54 -78 58 -56 L68 18 Q98 30 96 60 L-20 66 C-26 36 -86 32 -97 56 Z"
+            )
+        ),
+        flat(path("M-86 26 C-76 -2 -50 -8 -22 -6 L-14 6 C-46 2 -68 8 -86 26 Z"), "light"),
+        flat(path("M-14 60 L90 56 Q88 46 82 40 Q66 46 -18 46 Z"), "dark"),
+        flat(path("M22 -56 Q22 -68 32 -70 L48 20 L38 26 Z"), "light"),
+        ink(path("M-88 -20 C-92 -44 -80 -44 -64 -42 L-12 -38 Q2 -34 -4 -14 L-76 -12 Q-86 -12 -88 -20 Z"), "dark"),
+        line(path("M6 -90 L32 -88 L38 -72"), "ink", 13),
+        ink(circle(58, -62, 14), "lamp", FINE),
     ]
 
 
@@ -84,9 +88,9 @@ def wheelbarrow() -> list[Shape]:
 def boat() -> list[Shape]:
     """A hull, a mast, and two sails."""
     return [
-        line(path("M-6 -92 L-6 40"), "ink", 2 * LINE),
-        ink(path("M-20 -84 L-20 24 L-88 24 Q-34 -20 -20 -84 Z"), "light"),
-        ink(path("M6 -94 Q70 -40 84 24 L6 24 Z")),
+        line(path("M-6 -90 L-6 40"), "ink", 12),
+        ink(path("M-16 -84 L-16 26 L-90 26 Q-32 -20 -16 -84 Z"), "light"),
+        ink(path("M6 -94 Q72 -44 88 26 L6 26 Z")),
         flat(path("M12 4 L76 4 L80 19 L12 19 Z"), "dark"),
         ink(path("M-98 40 L98 40 Q92 90 54 90 L-50 90 Q-86 90 -98 40 Z")),
         flat(path("M-78 70 L82 70 Q72 84 52 84 L-50 84 Q-68 84 -78 70 Z"), "dark"),
@@ -96,16 +100,15 @@ def boat() -> list[Shape]:
 
 def rocket() -> list[Shape]:
     """Upright, with a porthole, fins, and a flame."""
-    fin = path("M28 14 Q72 26 72 74 Q50 58 26 60 Z")
+    fin = path("M34 10 Q82 26 82 80 Q56 60 30 62 Z")
     return [
-        ink(path("M-18 58 Q-24 82 0 99 Q24 82 18 58 Z"), "flame"),
+        ink(path("M-18 58 Q-24 82 0 97 Q24 82 18 58 Z"), "flame"),
         ink(fin, "dark"),
         ink(mirror(fin), "dark"),
-        ink(path("M0 -98 C40 -70 48 -14 32 62 L-32 62 C-48 -14 -40 -70 0 -98 Z")),
-        flat(path("M-26 -36 C-34 0 -32 30 -28 56 L-16 56 C-20 20 -20 -10 -14 -50 Z"), "light"),
-        ink(path("M0 -98 C18 -86 28 -70 33 -50 L-33 -50 C-28 -70 -18 -86 0 -98 Z"), "dark"),
-        ink(circle(0, -14, 20), "glass"),
-        line(path("M-32 40 L32 40"), "ink", FINE),
+        ink(path("M0 -97 C50 -66 58 -10 38 62 L-38 62 C-58 -10 -50 -66 0 -97 Z")),
+        flat(path("M-36 -30 C-42 0 -38 30 -33 57 L-18 57 C-24 20 -24 -10 -20 -40 Z"), "light"),
+        ink(path("M0 -97 C20 -84 32 -68 38 -48 Q0 -38 -38 -48 C-32 -68 -20 -84 0 -97 Z"), "dark"),
+        ink(circle(0, -8, 19), "glass"),
     ]
 
 
