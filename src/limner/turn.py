@@ -48,7 +48,7 @@ def stream(
     """Make the parts of ``plan`` for every conversation, step by step.
 
     ``seeds`` has one number a row: a row's reply depends on its own conversation and seed alone. ``replies`` are parts
-    that stand already. ``noise`` replaces the numbers drawn from the seeds (parity runs feed recorded ones).
+    that stand already; going on from them equals a reply that was never interrupted. ``noise`` replaces the numbers drawn from the seeds (parity runs feed recorded ones).
     """
     if len(seeds) != len(conversations):
         raise ValueError(f"{len(conversations)} conversations need as many seeds, got {len(seeds)}")
@@ -57,7 +57,7 @@ def stream(
     made: list[Reply] = [tuple(reply) for reply in replies] if replies is not None else [() for _ in conversations]
     root = Noise.of(seeds)
     for index, ask in enumerate(plan):
-        source = noise if noise is not None else root.fork(ask.kind, index)
+        source = noise if noise is not None else root.fork(ask.kind, [len(reply) for reply in made])
         process = model.process(ask.kind)
         settings = model.settings(ask, len(conversations))
         state = process.start(model.context(conversations, made, ask), settings, source)
@@ -77,6 +77,8 @@ def rollout(
     model: Model, tasks: Sequence[Task], plan: Plan, seeds: Sequence[int], *, batch: int = 64, noise: Any | None = None
 ) -> list[Sample]:
     """Answer every task; rows are made ``batch`` at a time."""
+    if len(seeds) != len(tasks):
+        raise ValueError(f"{len(tasks)} tasks need as many seeds, got {len(seeds)}")
     samples: list[Sample] = []
     for begin in range(0, len(tasks), batch):
         some, some_seeds = tasks[begin : begin + batch], seeds[begin : begin + batch]

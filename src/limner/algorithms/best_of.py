@@ -13,14 +13,15 @@ from limner.turn import rollout
 def best_of(
     model: Model, tasks: Sequence[Task], plan: Plan, judge: Judge, n: int, seed: int = 0, batch: int = 64
 ) -> list[tuple[Sample, Verdict]]:
-    """The best of ``n`` samples for each task with its verdict; reply i of task t is made from seed (seed, t, i).
+    """The best of ``n`` samples for each task with its verdict; reply i of task t is made from seed (seed, t, i),
+    so a larger ``n`` holds the replies of a smaller one.
 
     Samples that could not be judged lose to all others; the first of equals wins.
     """
     if n < 1:
         raise ValueError(f"n={n} samples of each task: ask for at least 1")
     many = [task for task in tasks for _ in range(n)]
-    seeds = [seed * 1_000_003 + index for index in range(len(many))]
+    seeds = [(seed * 1_000_003 + t) * 1_000_003 + i for t in range(len(tasks)) for i in range(n)]
     samples = rollout(model, many, plan, seeds, batch=batch)
     verdicts = judge(samples)
     if len(verdicts) != len(samples):

@@ -38,6 +38,8 @@ def piece_loss(scored: Scored, *, by_length: bool) -> Tensor:
 
 def sft(model: Model, pieces: Sequence[Piece]) -> tuple[Tensor, dict[str, float]]:
     """(loss, one number a piece): the weighted sum of the pieces' losses."""
+    if not pieces:
+        raise ValueError("sft needs at least one piece to learn from")
     losses, numbers = [], {}
     for piece in pieces:
         scored = model.process(piece.kind).log_prob(piece.context, piece.values, piece.draw)

@@ -23,12 +23,8 @@ CausalNet = Callable[[Tensor, Tensor], Tensor]
 class ArState(State):
     """values (B, N) with the first ``step`` written; over (B,) bool: complete."""
 
-    context: Context
-    settings: Settings
-    noise: Any
     values: Tensor
     over: Tensor
-    step: int = 0
 
     @property
     def done(self) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -28,9 +28,8 @@ class Rows:
 
     def __getitem__(self, rows: Tensor | Sequence[int]) -> Self:
         """The given rows, in the given order; an index may be repeated."""
-        index = torch.as_tensor(rows)
-        if index.dtype == torch.bool:
-            index = index.nonzero().flatten()
+        index = torch.as_tensor(rows).reshape(-1)
+        index = index.nonzero().flatten() if index.dtype == torch.bool else index.long()
         return self._map(lambda tensor: tensor[index.to(tensor.device)])
 
     def to(self, device: torch.device | str) -> Self:
@@ -48,13 +47,13 @@ class Rows:
         return replace(self, **changed)
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors by dotted name, JSON-able description): what ``unpack`` needs."""
+        """(tensors by dotted name, each with memory of its own; JSON-able description): what ``unpack`` needs."""
         tensors: dict[str, Tensor] = {}
         about: dict[str, Any] = {"class": type(self).__name__}
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, Tensor):
-                tensors[item.name] = value
+                tensors[item.name] = value.detach().clone(memory_format=torch.contiguous_format)
             elif isinstance(value, Rows):
                 inner, about[item.name] = value.pack()
                 tensors |= {f"{item.name}.{name}": tensor for name, tensor in inner.items()}
@@ -138,16 +137,22 @@ class Settings(Rows):
         """Raise ValueError for settings that no process can follow."""
         if self.length < 1 or self.steps < 1:
             raise ValueError(f"length={self.length} and steps={self.steps} must be at least 1")
+        if (self.known is None) != (self.free is None):
+            raise ValueError("known values and the places that are free come together: give both, or neither")
+        if self.known is not None and self.free is not None and self.known.shape != self.free.shape:
+            raise ValueError(f"known {tuple(self.known.shape)} and free {tuple(self.free.shape)} differ in shape")
         if self.known is not None and self.known.shape[1] != self.length:
             raise ValueError(f"known has {self.known.shape[1]} values, but the part has {self.length}")
 
 
 @dataclass(frozen=True)
 class State(Rows):
-    """A part in the making. Every state says which rows are complete."""
+    """A part in the making; ``step`` counts the steps done. Every state says which rows are complete."""
 
+    context: Context
     settings: Settings
-    step: int
+    noise: Any
+    step: int = field(default=0, kw_only=True)
 
     @property
     @abstractmethod

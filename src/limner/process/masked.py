@@ -43,18 +43,14 @@ class Values:
 
 @dataclass(frozen=True)
 class MaskedState(State):
-    """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; free (B, N) bool: not known
-    from outside; budget (B,) hidden values at the start of the block (or canvas); over (B,) bool: complete."""
+    """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; budget (B,) hidden values at
+    the start of the block (or canvas); over (B,) bool: complete."""
 
-    context: Context
-    settings: Settings
-    noise: Any
     values: Tensor
     hidden: Tensor
     guess: Tensor
     budget: Tensor
     over: Tensor
-    step: int = 0
 
     @property
     def done(self) -> Tensor:
@@ -124,6 +120,9 @@ class MaskedBlocks(Process[MaskedState]):
     suffix: float = 0.0
 
     def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
+        settings.check()
+        if settings.block < 1:
+            raise ValueError(f"block={settings.block} must be at least 1")
         blocks, uneven = divmod(settings.length, settings.block)
         if uneven or settings.steps % blocks:
             raise ValueError(
@@ -154,7 +153,8 @@ class MaskedBlocks(Process[MaskedState]):
         ended = state.step + 1 >= s.steps
         over = state.over | ~hidden.any(dim=1) | ended
         if self.stop is not None and i == per_block - 1:
-            found = torch.isin(values, torch.tensor(sorted(self.stop), device=values.device)) & ~hidden
+            # known words of later blocks do not count: the row goes on until it reaches them
+            found = torch.isin(values, torch.tensor(sorted(self.stop), device=values.device)) & block & ~hidden
             over = over | found.any(dim=1)
             values = torch.where(hidden & over[:, None], self.filler, values)
             hidden = hidden & ~over[:, None]
@@ -213,7 +213,7 @@ class MaskedCanvas(Process[MaskedState]):
     ``compounding`` multiplies the confidence temperature up as the official samplers do (T_k = T_{k-1} (1 - k/S));
     False gives the plain T (1 - k/S). ``over_all`` counts the schedule over the whole canvas when only a part is
     free (official); False counts the free codes, so an inpainted hole is filled evenly. ``codes_temperature`` sharpens
-    or softens the choice of a code itself; the papers use 1.
+    or softens the choice of a code itself; the papers use 1. ``settings.temperature`` 0 takes the likeliest codes.
     """
 
     net: MaskedNet
@@ -231,7 +231,8 @@ class MaskedCanvas(Process[MaskedState]):
         B, N = state.hidden.shape
         wanted = state.hidden & ~state.over[:, None]
         logits = _guided(self.net, self.how, state, wanted)
-        choice = _choose_at(state.noise, "code", state.step, logits, wanted, self.codes_temperature)
+        sharpness = self.codes_temperature if s.temperature > 0 else 0.0
+        choice = _choose_at(state.noise, "code", state.step, logits, wanted, sharpness)
         guess = _spread(choice, wanted, state.values)
         unknown = wanted.sum(dim=1)
         base = torch.full_like(state.budget, N) if self.over_all else state.budget
@@ -264,7 +265,7 @@ class MaskedCanvas(Process[MaskedState]):
         t = noise.uniform("level", 0, 1)[:, 0] if level is None else level.float().cpu()
         share = torch.tensor([self.schedule(float(r)) for r in t]) if level is None else t
         count = (N * share).round().long().clamp(min=1, max=N)
-        place = noise.uniform("mask", 0, N).argsort(dim=1).argsort(dim=1)
+        place = noise.uniform("mask", 0, N).argsort(dim=1, stable=True).argsort(dim=1)
         hidden = (place < count[:, None]).to(values.device)
         return Draw(hidden, torch.ones(B, device=values.device))
 
@@ -275,5 +276,3 @@ class MaskedCanvas(Process[MaskedState]):
 def _gumbel(uniform: Tensor) -> Tensor:
     """-ln(-ln u), with u and -ln u kept away from zero."""
     return -torch.log((-torch.log(uniform.clamp(min=1e-20))).clamp(min=1e-20))
-
-

@@ -38,14 +38,15 @@ class Noise(Rows):
         """Noise for rows with these seeds."""
         return Noise(torch.tensor([int(seed) & (2**63 - 1) for seed in seeds], dtype=torch.int64))
 
-    def fork(self, name: str, index: int = 0) -> Noise:
-        """Independent noise for each row, named: for another part, or another try from the same state."""
+    def fork(self, name: str, index: int | Sequence[int] = 0) -> Noise:
+        """Independent noise for each row, named: for another part, or another try. ``index`` may differ by row."""
         return Noise(torch.from_numpy((self._bits(name, index, 1)[:, 0] >> np.uint64(1)).astype(np.int64)))
 
-    def _bits(self, name: str, step: int, n: int) -> np.ndarray:
-        stream = np.uint64(zlib.crc32(name.encode()) | (step & 0xFFFFFFFF) << 32)
+    def _bits(self, name: str, step: int | Sequence[int], n: int) -> np.ndarray:
+        steps = np.atleast_1d(np.asarray(step, dtype=np.int64)).astype(np.uint64)
+        stream = np.uint64(zlib.crc32(name.encode())) | steps << np.uint64(32)
         key = _mix(self.seed.cpu().numpy().astype(np.uint64) * _GOLDEN + _GOLDEN)
-        key = _mix(key ^ _mix(np.array([stream], dtype=np.uint64) + _GOLDEN))
+        key = _mix(key ^ _mix(stream + _GOLDEN))
         counter = np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN
         return _mix(key[:, None] + counter[None, :])
 
@@ -63,6 +64,7 @@ class Noise(Rows):
         if temperature <= 0:
             return logits.argmax(dim=-1)
         B, n, V = logits.shape
-        cumulative = (logits.float() / temperature).softmax(dim=-1).cumsum(dim=-1)
+        logits = logits.float() - logits.float().amax(dim=-1, keepdim=True)  # a tiny temperature must not overflow
+        cumulative = (logits / temperature).softmax(dim=-1).cumsum(dim=-1)
         point = self.uniform(name, step, n).to(logits.device)[..., None] * cumulative[..., -1:]
         return (cumulative <= point).sum(dim=-1).clamp(max=V - 1)
