@@ -48,7 +48,8 @@ def stream(
     """Make the parts of ``plan`` for every conversation, step by step.
 
     ``seeds`` has one number a row: a row's reply depends on its own conversation and seed alone. ``replies`` are parts
-    that stand already; going on from them equals a reply that was never interrupted. ``noise`` replaces the numbers drawn from the seeds (parity runs feed recorded ones).
+    that stand already; going on from them equals a reply that was never interrupted. ``noise`` replaces the numbers
+    drawn from the seeds (parity runs feed recorded ones).
     """
     if len(seeds) != len(conversations):
         raise ValueError(f"{len(conversations)} conversations need as many seeds, got {len(seeds)}")
@@ -82,11 +83,10 @@ def rollout(
     samples: list[Sample] = []
     for begin in range(0, len(tasks), batch):
         some, some_seeds = tasks[begin : begin + batch], seeds[begin : begin + batch]
-        last: Step | None = None
-        for last in stream(model, [task.prompt for task in some], plan, some_seeds, noise=noise):
-            pass
-        assert last is not None
-        samples += [Sample(t, r, int(s)) for t, r, s in zip(some, last.replies, some_seeds, strict=True)]
+        replies: Sequence[Reply] = ()
+        for step in stream(model, [task.prompt for task in some], plan, some_seeds, noise=noise):
+            replies = step.replies
+        samples += [Sample(t, r, int(s)) for t, r, s in zip(some, replies, some_seeds, strict=True)]
     return samples
 
 
@@ -123,7 +123,9 @@ def log_prob(model: Model, samples: Sequence[Sample], drawn: Sequence[Draw]) -> 
     return tuple(scored)
 
 
-def choose(model: Model, conversation: Conversation, options: Sequence[Part], seed: int = 0, repeats: int = 1) -> list[float]:
+def choose(
+    model: Model, conversation: Conversation, options: Sequence[Part], seed: int = 0, repeats: int = 1
+) -> list[float]:
     """The probability of each option as the model's answer, normalised over the options."""
     if not options:
         raise ValueError("there is nothing to choose from: give at least one option")

@@ -1,4 +1,4 @@
-"""Best of N: make N replies to every task, judge them all, keep the best (the ORM setting of 2501.13926, section 3.1)."""
+"""Best of N: make N replies to every task, judge them all, keep the best (ORM in 2501.13926, section 3.1)."""
 
 from __future__ import annotations
 

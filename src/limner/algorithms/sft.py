@@ -30,7 +30,7 @@ class Piece:
 
 
 def piece_loss(scored: Scored, *, by_length: bool) -> Tensor:
-    """Scalar: minus the weighted log-probability, divided by the row's length (words) or by the count scored (pictures)."""
+    """Scalar: minus the weighted log-probability by the row's length (words) or by the count scored (pictures)."""
     if by_length:
         return -(scored.total / scored.hidden.shape[1]).mean()
     return -scored.tokens.sum() / scored.hidden.sum().clamp(min=1)

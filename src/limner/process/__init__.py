@@ -1,1 +1,1 @@
-"""How parts come to be: processes with an explicit state that is stepped. Rows and numbers only: no words, no pictures."""
+"""How parts come to be: processes with a state that is stepped. Rows and numbers only: no words, no pictures."""

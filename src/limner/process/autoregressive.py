@@ -42,7 +42,7 @@ class Autoregressive(Process[ArState]):
     def start(self, context: Context, settings: Settings, noise: Any) -> ArState:
         settings.check()
         if settings.known is not None:
-            raise ValueError("words made from left to right cannot be filled in between known ones; use a masked family")
+            raise ValueError("words made from left to right cannot be filled in between known ones")
         B, device = context.num_rows, context.given.before.device
         values = torch.full((B, settings.length), self.filler, dtype=torch.int64, device=device)
         return ArState(context, settings, noise, values, torch.zeros(B, dtype=torch.bool, device=device))

@@ -2,8 +2,8 @@
 
 Shape letters: B rows, N values of the part being made, T tokens of a whole sequence, V possible values.
 
-``Rows`` gives every state its three gifts: rows can be kept, dropped, repeated and reordered by indexing, and a state can
-be packed into plain tensors and unpacked again.
+``Rows`` gives every state its three gifts: rows can be kept, dropped, repeated and reordered by indexing, and a state
+can be packed into plain tensors and unpacked again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rows:
-    """A dataclass whose tensors have rows first. Fields that are neither tensors nor ``Rows`` are shared by all rows."""
+    """A dataclass whose tensors have rows first. All rows share the fields that are neither tensors nor ``Rows``."""
 
     _classes: ClassVar[dict[str, type[Rows]]] = {}
 
@@ -174,7 +174,7 @@ class Draw(Rows):
 
 @dataclass(frozen=True)
 class Scored(Rows):
-    """How likely values are. tokens (B, N) float32 log-probabilities, 0 where not scored; hidden and weight as drawn."""
+    """How likely values are: tokens (B, N) float32 log-probabilities, 0 where not scored; hidden, weight as drawn."""
 
     tokens: Tensor
     hidden: Tensor

@@ -1,8 +1,8 @@
 """Masked diffusion over discrete values: everything starts hidden and is revealed where the network is surest.
 
 ``MaskedBlocks`` makes words, block after block (LLaDA, MMaDA 2505.15809 section 3.1: semi-autoregressive);
-``MaskedCanvas`` makes pictures, all positions at once (MaskGIT 2202.04200; MMaDA; Show-o 2408.12528). Both score values by
-hiding some of them (a draw) and asking for the hidden ones given the shown ones.
+``MaskedCanvas`` makes pictures, all positions at once (MaskGIT 2202.04200; MMaDA; Show-o 2408.12528). Both score values
+by hiding some of them (a draw) and asking for the hidden ones given the shown ones.
 
 Guidance w follows these papers: logits = (1 + w) conditional - w unconditional.
 """
@@ -43,8 +43,8 @@ class Values:
 
 @dataclass(frozen=True)
 class MaskedState(State):
-    """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; budget (B,) hidden values at
-    the start of the block (or canvas); over (B,) bool: complete."""
+    """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; budget (B,) hidden values
+    at the start of the block (or canvas); over (B,) bool: complete."""
 
     values: Tensor
     hidden: Tensor
@@ -162,8 +162,8 @@ class MaskedBlocks(Process[MaskedState]):
         return replace(state, values=values, hidden=hidden, guess=guess, budget=budget, over=over, step=step)
 
     def _choose(self, state: MaskedState, wanted: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """(choice (M,), confidence (M,)). Noise is drawn for the whole row, so a row's draws depend on the row alone."""
-        s, (B, N) = state.settings, wanted.shape
+        """(choice (M,), confidence (M,)). Noise is drawn for whole rows, so a row's draws depend on the row alone."""
+        s, N = state.settings, wanted.shape[1]
         choice = logits.argmax(dim=-1)
         if s.temperature > 0:
             choice = _choose_at(state.noise, "word", state.step, logits, wanted, s.temperature)

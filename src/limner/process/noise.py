@@ -1,8 +1,8 @@
 """Randomness as a value: one stream of numbers per row, a pure function of (seed, name, step, position).
 
-A counter-based generator (the finaliser of SplitMix64) instead of a stateful one: a row's numbers depend on nothing but its
-seed, so row 3 is the same alone, in a batch of 8, after a resume, and on another device. One uniform number per decision:
-a choice among V values takes one draw by the inverse of the cumulative distribution.
+A counter-based generator (the finaliser of SplitMix64) instead of a stateful one: a row's numbers depend on nothing but
+its seed, so row 3 is the same alone, in a batch of 8, after a resume, and on another device. One uniform number per
+decision: a choice among V values takes one draw by the inverse of the cumulative distribution.
 """
 
 from __future__ import annotations

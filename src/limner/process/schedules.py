@@ -1,4 +1,4 @@
-"""Masking schedules: the share of values still hidden when the share r of the steps is done. gamma(0) = 1, gamma(1) = 0.
+"""Masking schedules: the share still hidden when the share r of the steps is done; gamma(0) = 1, gamma(1) = 0.
 
 MaskGIT (2202.04200) section 3.3 for cosine; MMaDA's four choices. A schedule is a function that you pass.
 """
