@@ -10,7 +10,7 @@ RGB = tuple[int, int, int]
 BANDS: dict[str, dict[str, RGB]] = {
     "plain": {"ground": (216, 184, 222)},
     "day": {"ground": (140, 205, 250), "grass": (178, 216, 112), "sun": (255, 240, 165)},
-    "night": {"ground": (30, 34, 96), "hill": (50, 60, 130)},
+    "night": {"ground": (32, 38, 110), "hill": (52, 62, 144)},
     "sunrise": {"ground": (240, 140, 140), "glow": (255, 184, 138), "core": (255, 224, 150), "field": (126, 84, 128)},
     "snow": {"ground": (150, 172, 206), "drift": (176, 202, 236), "flake": (236, 244, 255)},
     "sea": {"ground": (150, 228, 230), "water": (32, 144, 176), "wave": (96, 196, 208)},
@@ -37,11 +37,21 @@ def background_drawing(name: str) -> Drawing:
         ],
         "snow": [
             flat(path("M-1 40 Q18 34 38 40 Q52 44 65 38 L65 65 L-1 65 Z"), "drift"),
-            *[flat(circle(x, y, 1.5), "flake") for x, y in ((4, 4), (22, 3), (42, 4), (60, 3), (3, 32), (32, 31), (61, 32))],
+            *[
+                flat(circle(x, y, 1.5), "flake")
+                for x, y in ((4, 4), (22, 3), (42, 4), (60, 3), (3, 32), (32, 31), (61, 32))
+            ],
         ],
         "sea": [
             flat(rect(-1, 20, 65, 65), "water"),
-            *[line(path(f"M-2 {y} Q6 {y - 4} 14 {y} Q22 {y + 4} 30 {y} Q38 {y - 4} 46 {y} Q54 {y + 4} 66 {y}"), "wave", 2.2) for y in (32, 60)],
+            *[
+                line(
+                    path(f"M-2 {y} Q6 {y - 4} 14 {y} Q22 {y + 4} 30 {y} Q38 {y - 4} 46 {y} Q54 {y + 4} 66 {y}"),
+                    "wave",
+                    2.2,
+                )
+                for y in (32, 60)
+            ],
         ],
         "desert": [
             flat(path("M-1 36 Q16 22 36 34 Q52 42 65 30 L65 65 L-1 65 Z"), "dune"),
@@ -58,7 +68,22 @@ def background_drawing(name: str) -> Drawing:
         ],
         "rain": [
             flat(rect(-1, 54, 65, 65), "wet"),
-            *[line(path(f"M{x} {y} L{x - 3} {y + 7}"), "drop", 1.6) for x, y in ((6, 1), (22, 1), (38, 1), (54, 1), (3, 28), (20, 29), (42, 28), (63, 29), (14, 56), (32, 56), (50, 56))],
+            *[
+                line(path(f"M{x} {y} L{x - 3} {y + 7}"), "drop", 1.6)
+                for x, y in (
+                    (6, 1),
+                    (22, 1),
+                    (38, 1),
+                    (54, 1),
+                    (3, 28),
+                    (20, 29),
+                    (42, 28),
+                    (63, 29),
+                    (14, 56),
+                    (32, 56),
+                    (50, 56),
+                )
+            ],
         ],
     }
     return (whole, *extras[name])

@@ -85,7 +85,7 @@ def mouse() -> list[Shape]:
         ink(path("M-94 34 C-70 -14 -40 -40 6 -36 C60 -32 78 20 66 66 Q62 74 52 74 L-60 74 C-84 70 -92 52 -94 34 Z")),
         flat(path("M-70 50 Q-20 60 40 66 L-56 68 Q-66 62 -70 50 Z"), "light"),
         ink(circle(0, -44, 46)),
-        flat(circle(0, -44, 26), "light"),
+        flat(circle(0, -44, 22), "blush"),
         *eye(-46, 18, 15, -3),
         ink(circle(-88, 36, 11), "blush", FINE),
         ink(both(oval(-32, 78, 18, 9)), "body", FINE),
@@ -191,7 +191,11 @@ def octopus() -> list[Shape]:
         arms += tube(arm, "body", 17) + tube(mirror(arm), "body", 17)
     return [
         *arms,
-        ink(path("M0 -96 C58 -96 76 -48 62 -10 C52 16 56 34 40 46 Q0 62 -40 46 C-56 34 -52 16 -62 -10 C-76 -48 -58 -96 0 -96 Z")),
+        ink(
+            path(
+                "M0 -96 C58 -96 76 -48 62 -10 C52 16 56 34 40 46 Q0 62 -40 46 C-56 34 -52 16 -62 -10 C-76 -48 -58 -96 0 -96 Z"
+            )
+        ),
         flat(path("M-46 -50 Q-40 -78 -14 -82 Q-30 -66 -34 -46 Z"), "light"),
         *eye(-25, -14, 19),
         *eye(25, -14, 19),
@@ -200,6 +204,5 @@ def octopus() -> list[Shape]:
 
 
 ANIMALS: dict[str, Maker] = {
-    maker.__name__: maker
-    for maker in (cat, dog, rabbit, mouse, bird, fish, snake, turtle, bee, butterfly, octopus)
+    maker.__name__: maker for maker in (cat, dog, rabbit, mouse, bird, fish, snake, turtle, bee, butterfly, octopus)
 }

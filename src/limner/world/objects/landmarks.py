@@ -6,15 +6,14 @@ from limner.world.objects.pen import FINE, Maker, Shape, both, flat, ink, line, 
 
 
 def opera_house() -> list[Shape]:
-    """White-sail roofs on a wide base, as at Sydney; the sails lean to the left."""
+    """Four sail roofs on a wide base, as at Sydney; the sails lean to the right."""
     return [
-        ink(path("M44 50 C54 10 60 -4 98 -8 C88 20 92 36 92 50 Z"), "dark"),
-        ink(path("M8 50 C14 -20 34 -44 74 -52 C56 -10 60 26 60 50 Z")),
-        ink(path("M-34 50 C-34 -40 -10 -76 36 -88 C12 -34 22 14 22 50 Z"), "light"),
-        ink(path("M-66 50 C-70 -20 -52 -46 -14 -58 C-30 -14 -22 22 -22 50 Z")),
-        ink(path("M-90 50 C-98 14 -84 -14 -58 -26 C-66 6 -56 30 -56 50 Z"), "dark"),
-        ink(rect(-98, 50, 98, 76, 3)),
-        flat(rect(-90, 62, 90, 71), "dark"),
+        ink(path("M16 52 C24 -10 46 -34 97 -38 C82 -6 90 26 90 52 Z"), "dark"),
+        ink(path("M-26 52 C-26 -40 2 -78 58 -88 C32 -36 42 12 44 52 Z")),
+        ink(path("M-62 52 C-66 -20 -42 -56 6 -68 C-14 -20 -6 22 -4 52 Z"), "light"),
+        ink(path("M-92 52 C-98 4 -80 -24 -44 -34 C-56 2 -42 30 -40 52 Z")),
+        ink(rect(-97, 50, 97, 78, 3)),
+        flat(rect(-90, 64, 90, 73), "dark"),
     ]
 
 

@@ -85,7 +85,12 @@ def tree() -> list[Shape]:
     return [
         ink(path("M-14 20 L-14 72 Q-18 88 -32 94 L32 94 Q18 88 14 72 L14 20 Z"), "wood"),
         *merged([circle(-48, -4, 44), circle(48, -4, 44), circle(0, -48, 46), oval(0, 8, 44, 34)]),
-        flat(path("M-82 8 C-60 36 -36 30 -24 16 C-6 42 22 42 32 16 C48 34 72 24 84 8 C78 44 46 44 34 30 C14 50 -18 48 -30 30 C-50 44 -76 40 -82 8 Z"), "dark"),
+        flat(
+            path(
+                "M-82 8 C-60 36 -36 30 -24 16 C-6 42 22 42 32 16 C48 34 72 24 84 8 C78 44 46 44 34 30 C14 50 -18 48 -30 30 C-50 44 -76 40 -82 8 Z"
+            ),
+            "dark",
+        ),
         flat(oval(-14, -66, 17, 11, -20), "light"),
         flat(oval(-56, -22, 13, 9, -30), "light"),
         flat(oval(46, -24, 13, 9, 20), "light"),
@@ -96,7 +101,7 @@ def triangle() -> list[Shape]:
     """Equal sides, with a face."""
     return [
         ink(path("M-8 -86 Q0 -98 8 -86 L94 66 Q100 80 86 80 L-86 80 Q-100 80 -94 66 Z")),
-        flat(path("M-2 -76 L-58 24 L-74 24 Z"), "light"),
+        flat(path("M-4 -72 L-44 24 L-58 24 Z"), "light"),
         flat(path("M-84 72 L84 72 L76 58 L-76 58 Z"), "dark"),
         *face(12, 22, 11),
     ]
@@ -150,8 +155,15 @@ def star() -> list[Shape]:
 def moon() -> list[Shape]:
     """A fat crescent open to the right."""
     return [
-        ink(path("M46 -84 C-20 -110 -92 -62 -92 2 C-92 70 -16 114 54 80 C66 74 66 64 54 62 C-16 48 -20 -44 44 -64 C56 -68 58 -78 46 -84 Z")),
-        flat(path("M-82 4 C-80 58 -20 96 36 78 C-24 84 -62 50 -60 -8 C-60 -40 -50 -56 -36 -74 C-68 -56 -82 -30 -82 4 Z"), "dark"),
+        ink(
+            path(
+                "M46 -84 C-20 -110 -92 -62 -92 2 C-92 70 -16 114 54 80 C66 74 66 64 54 62 C-16 48 -20 -44 44 -64 C56 -68 58 -78 46 -84 Z"
+            )
+        ),
+        flat(
+            path("M-82 4 C-80 58 -20 96 36 78 C-24 84 -62 50 -60 -8 C-60 -40 -50 -56 -36 -74 C-68 -56 -82 -30 -82 4 Z"),
+            "dark",
+        ),
         flat(circle(-28, -40, 11), "light"),
         flat(circle(-36, 22, 14), "light"),
         flat(circle(0, 62, 9), "light"),
@@ -162,7 +174,13 @@ def cloud() -> list[Shape]:
     """Round heaps on a flat base, with a face."""
     return [
         *merged(
-            [circle(-54, 14, 38), circle(58, 18, 34), circle(-14, -20, 46), circle(34, -8, 36), path("M-54 14 L58 14 L58 52 L-54 52 Z")]
+            [
+                circle(-54, 14, 38),
+                circle(58, 18, 34),
+                circle(-14, -20, 46),
+                circle(34, -8, 36),
+                path("M-54 14 L58 14 L58 52 L-54 52 Z"),
+            ]
         ),
         flat(path("M-88 26 Q-60 44 -34 32 Q-4 50 22 34 Q56 48 90 24 Q88 52 58 52 L-54 52 Q-84 52 -88 26 Z"), "dark"),
         flat(oval(-30, -44, 18, 11, -25), "light"),

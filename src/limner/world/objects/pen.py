@@ -56,7 +56,9 @@ def path(text: str) -> Path:
     return tuple(commands)
 
 
-def moved(source: Path, scale: tuple[float, float] = (1, 1), degrees: float = 0, by: tuple[float, float] = (0, 0)) -> Path:
+def moved(
+    source: Path, scale: tuple[float, float] = (1, 1), degrees: float = 0, by: tuple[float, float] = (0, 0)
+) -> Path:
     """``source`` scaled, then turned clockwise about the origin, then shifted."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     result: list[Command] = []

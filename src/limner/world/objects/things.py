@@ -29,22 +29,22 @@ def _tilted(shapes: list[Shape], degrees: float, by: tuple[float, float]) -> lis
 
 
 def guitar() -> list[Shape]:
-    """A wide round body with a hole, the long neck leaning to the right."""
+    """A wide round body with a hole, the neck leaning to the right."""
     body = path(
-        "M0 -26 C34 -34 48 -6 36 16 C34 24 40 28 48 34 C72 56 60 104 0 104 "
-        "C-60 104 -72 56 -48 34 C-40 28 -34 24 -36 16 C-48 -6 -34 -34 0 -26 Z"
+        "M0 -32 C42 -42 60 -6 44 18 C42 26 48 30 58 38 C88 64 72 112 0 112 "
+        "C-72 112 -88 64 -58 38 C-48 30 -42 26 -44 18 C-60 -6 -42 -42 0 -32 Z"
     )
     return _tilted(
         [
-            ink(rect(-9, -92, 9, 0), "wood"),
-            ink(path("M-16 -120 L16 -120 L12 -90 L-12 -90 Z"), "dark"),
+            ink(rect(-10, -84, 10, 0), "wood"),
+            ink(path("M-20 -114 L20 -114 L15 -80 L-15 -80 Z"), "dark"),
             ink(body),
-            flat(path("M-46 50 C-58 66 -48 92 -14 95 C-36 80 -40 66 -34 46 Z"), "light"),
-            flat(circle(0, 32, 20), "ink"),
-            line(path("M-24 76 L24 76"), "ink", 11),
+            flat(path("M-56 56 C-68 72 -58 98 -18 102 C-42 86 -48 70 -42 50 Z"), "light"),
+            flat(circle(0, 30, 21), "ink"),
+            line(path("M-28 78 L28 78"), "ink", 12),
         ],
         36,
-        (2, 2),
+        (9, -3),
     )
 
 
@@ -55,7 +55,10 @@ def violin() -> list[Shape]:
         *tube(path("M-76 88 L76 -78"), "wood", 9),
         ink(rect(-9, -84, 9, -20), "wood"),
         *merged([half, mirror(half)]),
-        flat(path("M-46 64 C-50 82 -30 90 -10 90 C-28 80 -32 70 -30 56 Z M-38 -22 C-42 -12 -38 -2 -30 2 L-24 -30 Z"), "light"),
+        flat(
+            path("M-46 64 C-50 82 -30 90 -10 90 C-28 80 -32 70 -30 56 Z M-38 -22 C-42 -12 -38 -2 -30 2 L-24 -30 Z"),
+            "light",
+        ),
         flat(path("M36 -24 C42 -14 38 -4 28 0 L24 -32 Z M44 58 C54 76 36 90 14 90 C30 80 34 68 32 50 Z"), "dark"),
         line(both(path("M22 12 Q16 24 24 38")), "ink", 7),
         flat(poly(-7, -70, 7, -70, 10, 30, -10, 30), "ink"),
@@ -106,7 +109,11 @@ def umbrella() -> list[Shape]:
     return [
         line(path("M0 -96 L0 -70"), "ink", 15),
         *tube(path("M0 0 L0 72 C0 96 36 96 36 74"), "metal", 8),
-        ink(path("M-97 16 C-94 -48 -50 -82 0 -82 C50 -82 94 -48 97 16 Q80 -6 64 14 Q48 -6 32 14 Q16 -6 0 14 Q-16 -6 -32 14 Q-48 -6 -64 14 Q-80 -6 -97 16 Z")),
+        ink(
+            path(
+                "M-97 16 C-94 -48 -50 -82 0 -82 C50 -82 94 -48 97 16 Q80 -6 64 14 Q48 -6 32 14 Q16 -6 0 14 Q-16 -6 -32 14 Q-48 -6 -64 14 Q-80 -6 -97 16 Z"
+            )
+        ),
         flat(path("M0 -76 C-22 -54 -30 -30 -31 2 Q-16 -8 0 4 Q16 -8 31 2 C30 -30 22 -54 0 -76 Z"), "light"),
         flat(path("M20 -74 C54 -62 84 -36 90 2 Q76 -6 66 4 C62 -34 46 -58 20 -74 Z"), "dark"),
         line(path("M-32 10 C-30 -34 -20 -60 0 -78 C20 -60 30 -34 32 10"), "ink", FINE),
@@ -164,6 +171,5 @@ def box() -> list[Shape]:
 
 
 THINGS: dict[str, Maker] = {
-    maker.__name__: maker
-    for maker in (guitar, violin, kite, balloon, clock, umbrella, cup, hat, house, box)
+    maker.__name__: maker for maker in (guitar, violin, kite, balloon, clock, umbrella, cup, hat, house, box)
 }
