@@ -1,0 +1,134 @@
+"""The codec against numbers recorded from the two published implementations, with small random weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from limner.codecs.magvit import RELEASED, MagvitCodec, MagvitConfig, to_pixels, to_uint8
+from limner.codecs.magvit_layers import Stack
+from limner.codecs.quantise import Quantiser
+
+DATA = Path(__file__).parent / "data" / "magvit"
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # float32, other order of summation
+
+
+def _mmada() -> MagvitConfig:
+    data = json.loads((DATA / "mmada" / "released_config.json").read_text())
+    halves = [
+        Stack(data["ch"], tuple(data[f"{half}_ch_mult"]), tuple(data[f"{half}_num_res_blocks"]))
+        for half in ("encoder", "decoder")
+    ]
+    return MagvitConfig(*halves, Quantiser("lfq", (2,) * data["z_channels"]))
+
+
+def _showo() -> MagvitConfig:
+    data = json.loads((DATA / "showo" / "released_config.json").read_text())
+    halves = [
+        Stack(data[half]["ch"], tuple(data[half]["ch_mult"]), tuple(data[half]["num_res_blocks"]))
+        for half in ("encoder", "decoder")
+    ]
+    return MagvitConfig(*halves, Quantiser("lfq", (2,) * data["z_channels"]))
+
+
+CASES = {
+    "mmada": (
+        _mmada,
+        {
+            "pixels": "pixels",
+            "latents": "encoder_out",
+            "values": "quantized",
+            "codes": "codes",
+            "uint8": "decoded_uint8",
+            "rect": "rect_codes",
+            "rect_grid": (3, 6),
+        },
+    ),
+    "showo": (
+        _showo,
+        {
+            "pixels": "pixel_values",
+            "latents": "pre_h",
+            "values": "z_q",
+            "codes": "indices",
+            "uint8": "decoded_u8",
+            "rect": "rect_indices",
+            "rect_grid": (6, 4),
+        },
+    ),
+}
+
+
+@pytest.fixture(params=sorted(CASES))
+def case(request):
+    config, names = CASES[request.param]
+    recorded = load_file(DATA / request.param / "io.safetensors")
+    return MagvitCodec.from_released(DATA / request.param, config()), recorded, names
+
+
+def test_latents_codes_and_values_equal_the_recorded_ones(case):
+    codec, recorded, names = case
+    pixels = recorded[names["pixels"]]
+    with torch.no_grad():
+        latents = codec.latents(pixels)
+    torch.testing.assert_close(latents, recorded[names["latents"]], **CLOSE)
+    codes = codec.encode(pixels)
+    assert torch.equal(codes.flatten(1), recorded[names["codes"]])
+    assert torch.equal(codec.config.quantiser.values(codes), recorded[names["values"]])
+
+
+def test_decoded_pixels_and_bytes_equal_the_recorded_ones(case):
+    codec, recorded, names = case
+    grid = recorded[names["latents"]].shape[2:]
+    codes = recorded[names["codes"]].unflatten(1, grid)
+    with torch.no_grad():
+        pixels = codec.decode(codes)
+    torch.testing.assert_close(pixels, recorded["decoded"].clamp(-1, 1), **CLOSE)
+    difference = to_uint8(pixels).int() - recorded[names["uint8"]].int()
+    assert difference.abs().max() <= 1  # truncation at a boundary
+
+
+def test_codes_of_any_grid_are_decoded(case):
+    codec, recorded, names = case
+    codes = recorded[names["rect"]].unflatten(1, names["rect_grid"])
+    with torch.no_grad():
+        torch.testing.assert_close(codec.decode(codes), recorded["rect_decoded"].clamp(-1, 1), **CLOSE)
+
+
+def test_training_losses_of_the_quantiser_equal_the_recorded_ones(case):
+    codec, recorded, names = case
+    quantised = codec.config.quantiser(recorded[names["latents"]])
+    torch.testing.assert_close(quantised.commitment, recorded["quantizer_loss"].squeeze(), **CLOSE)
+    torch.testing.assert_close(quantised.entropy, recorded["entropy_loss"].squeeze(), **CLOSE)
+
+
+def test_reconstruction_in_training_is_what_decoding_the_codes_gives(case):
+    codec, recorded, names = case
+    pixels = recorded[names["pixels"]]
+    with torch.no_grad():
+        shown, quantised = codec(pixels)
+        torch.testing.assert_close(shown.clamp(-1, 1), codec.decode(quantised.codes), **CLOSE)
+
+
+def test_bytes_become_the_recorded_pixels():
+    recorded = load_file(DATA / "showo" / "io.safetensors")
+    torch.testing.assert_close(to_pixels(recorded["image_u8"]), recorded["pixel_values"], rtol=0, atol=1e-6)
+
+
+def test_whole_code_table_equals_the_recorded_one():
+    recorded = load_file(DATA / "mmada" / "io.safetensors")
+    table = Quantiser("lfq", (2,) * 6).values(torch.arange(64).view(1, 8, 8))
+    assert torch.equal(table.flatten(2)[0].T, recorded["codebook"])
+
+
+def test_released_architecture_has_every_released_name_and_shape():
+    wanted = json.loads((DATA / "full_keys.json").read_text())
+    with torch.device("meta"):
+        codec = MagvitCodec(RELEASED)
+    ours = {name: list(value.shape) for name, value in codec.state_dict().items()}
+    derived = {"quantize.embedding", "quantize.power_vals"}
+    assert ours == {name: shape for name, (shape, _) in wanted.items() if name not in derived}
+    assert sum(parameter.numel() for parameter in codec.parameters()) == 95_387_004
+    assert (codec.num_codes, codec.factor) == (8192, 16)
