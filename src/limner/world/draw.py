@@ -50,8 +50,8 @@ INSET = 0.95  # share of the half side that is drawn on, so that neighbours do n
 
 
 def _mix(a: RGB, b: RGB, share: float) -> RGB:
-    r, g, b = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
-    return r, g, b
+    red, green, blue = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    return red, green, blue
 
 
 @cache
@@ -121,6 +121,10 @@ def _widen(half: int) -> float:
     return max(1.0, THINNEST / (LINE / 100 * half * INSET))
 
 
+def _canvas(pixels: np.ndarray) -> skia.Canvas:
+    return skia.Canvas(pixels, colorType=skia.kRGBA_8888_ColorType, alphaType=skia.kPremul_AlphaType)
+
+
 def _width(shape: Shape, widen: float) -> float:
     return shape.width * widen if shape.fill and shape.width >= LINE else shape.width
 
@@ -138,7 +142,7 @@ def _draw_thing(canvas: skia.Canvas, thing: Thing, size: int) -> None:
 @lru_cache(maxsize=64)
 def _background(name: str, size: int) -> np.ndarray:
     pixels = np.zeros((size, size, 4), np.uint8)
-    canvas = skia.Canvas(pixels)
+    canvas = _canvas(pixels)
     canvas.scale(size / CANVAS, size / CANVAS)
     for shape in background_drawing(name):
         outline = _skia_path(shape.path)
@@ -158,7 +162,7 @@ def background(name: str, size: int = 64) -> np.ndarray:
 def render(scene: Scene, size: int = 64) -> np.ndarray:
     """The scene as (size, size, 3) uint8 RGB; the same scene and size always give the same bytes. size: 16 to 2048."""
     pixels = _background(scene.background, _checked(size)).copy()
-    canvas = skia.Canvas(pixels)
+    canvas = _canvas(pixels)
     for thing in scene.things:
         _draw_thing(canvas, thing, size)
     return np.ascontiguousarray(pixels[..., :3])
@@ -168,7 +172,7 @@ def render_thing(thing: Thing, size: int = 64) -> np.ndarray:
     """One thing alone, in its place on a transparent canvas, (size, size, 4) uint8 RGBA with straight alpha."""
     _known(thing)
     pixels = np.zeros((_checked(size), size, 4), np.uint8)
-    _draw_thing(skia.Canvas(pixels), thing, size)
+    _draw_thing(_canvas(pixels), thing, size)
     alpha = pixels[..., 3:].astype(np.int32)
     straight = (pixels[..., :3].astype(np.int32) * 255 + alpha // 2) // np.maximum(alpha, 1)
     pixels[..., :3] = np.minimum(straight, 255)

@@ -23,8 +23,8 @@ def draw_sheet(
 ) -> Image.Image:
     """A labelled grid of ``pictures`` (PIL images or uint8 arrays (h, w, 3 or 4) or (h, w)) in an RGB image.
 
-    Each picture is scaled to fit a ``cell`` of pixels (whole pixels stay sharp when enlarged). Labels are wrapped under their
-    picture; there may be none, or one for each picture. An empty list gives an empty sheet; ValueError otherwise.
+    Each picture is scaled to fit a ``cell`` of pixels (whole pixels stay sharp when enlarged). Labels are wrapped under
+    their picture; there may be none, or one for each picture. An empty list gives an empty sheet; ValueError otherwise.
     """
     if labels and len(labels) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures want as many labels or none, got {len(labels)}")

@@ -6,7 +6,6 @@ from limner.world.objects.pen import (
     FINE,
     LINE,
     Maker,
-    Path,
     Shape,
     both,
     circle,
@@ -111,7 +110,8 @@ def umbrella() -> list[Shape]:
         *tube(path("M0 0 L0 72 C0 96 36 96 36 74"), "metal", 8),
         ink(
             path(
-                "M-97 16 C-94 -48 -50 -82 0 -82 C50 -82 94 -48 97 16 Q80 -6 64 14 Q48 -6 32 14 Q16 -6 0 14 Q-16 -6 -32 14 Q-48 -6 -64 14 Q-80 -6 -97 16 Z"
+                "M-97 16 C-94 -48 -50 -82 0 -82 C50 -82 94 -48 97 16 Q80 -6 64 14 Q48 -6 32 14 "
+                "Q16 -6 0 14 Q-16 -6 -32 14 Q-48 -6 -64 14 Q-80 -6 -97 16 Z"
             )
         ),
         flat(path("M0 -76 C-22 -54 -30 -30 -31 2 Q-16 -8 0 4 Q16 -8 31 2 C30 -30 22 -54 0 -76 Z"), "light"),
