@@ -1,8 +1,8 @@
 """What is said and shown: typed parts, messages, wishes and verdicts as plain values.
 
 Nothing here knows a tensor, a tag or a family. Values are equal when their contents are equal and go to and from
-JSON without loss (pictures as base64 PNG). ``raw`` holds the very tokens or codes that were sampled, so that a likelihood
-can score what the model did and not what its text or pixels look like after a round trip.
+JSON without loss (pictures as base64 PNG). ``raw`` holds the very tokens or codes that were sampled, so that a
+likelihood can score what the model did and not what its text or pixels look like after a round trip.
 """
 
 from __future__ import annotations
