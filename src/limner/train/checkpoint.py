@@ -1,9 +1,10 @@
-"""What is needed to go on as if nothing had happened, written so that a crash leaves the old or the new, never half of one.
+"""What is needed to go on as if nothing had happened; a crash while writing leaves the old or the new, never a half.
 
     checkpoints/step-00000500/state.safetensors   weights/NAME  ema/NAME  optimizer/I/P/KEY
                               state.json          step, counters, the numbers not yet reported
 
-A checkpoint is written beside and renamed. Frozen parameters are not stored: `build` makes them, and a digest says they are the same.
+A checkpoint is written beside and renamed. Frozen parameters are not stored: `build` makes them, and a digest in
+config.json says whether they are still the same.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def find(folder: Path) -> list[Path]:
 def save(
     folder: Path, model: nn.Module, optimizers: Optimizers, ema: EMA, counters: dict[str, Any], *, keep: int
 ) -> Path:
-    """Write the state after `counters["step"]` updates; then remove all but the newest `keep` checkpoints. Returns its folder."""
+    """Write the state after `counters["step"]` updates, then remove all but the newest `keep`; returns its folder."""
     tensors = {f"weights/{name}": tensor for name, tensor in _stored(model).items()}
     if ema.decay:
         tensors |= {f"ema/{name}": tensor for name, tensor in ema.averages.items()}
@@ -97,12 +98,10 @@ def save(
     )
     _flush(beside / "state.safetensors")
     write_json(beside / "state.json", {**counters, "optimizer_values": values})
-    if final.exists():
-        shutil.rmtree(final)
     os.rename(beside, final)
     _flush(parent)
     for old in find(folder)[:-keep]:
-        shutil.rmtree(old)
+        shutil.rmtree(old.rename(parent / f".partial-{old.name}"))
     return final
 
 
@@ -126,7 +125,7 @@ def load(path: Path, model: nn.Module, optimizers: Optimizers, ema: EMA) -> dict
     if different:
         raise ValueError(
             f"the checkpoint {path} does not fit the model that the recipe builds: {', '.join(different[:5])}"
-            f"{' …' if len(different) > 5 else ''}; use the code that began the run, or begin a new one in another folder"
+            f"{' …' if len(different) > 5 else ''}; use the code that began the run, or begin anew in another folder"
         )
     for name, tensor in wanted.items():
         tensor.copy_(given[name])

@@ -1,4 +1,4 @@
-"""Batches by step: what step s sees depends on (seed, s) alone, so a run can start anywhere and still see the same data."""
+"""Batches by step: what step s sees depends on (seed, s) alone, so a run can start anywhere and see the same data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def seed_of(seed: int, step: int, use: str) -> int:
 
 
 def each_step(make: Callable[[int, int], Any]) -> Batches:
-    """`Run.batches` from `make(seed, size)`, which gets a seed of its own for every step and returns that step's batch."""
+    """`Run.batches` from `make(seed, size)`, which gets every step a seed of its own and returns that step's batch."""
 
     def batches(seed: int, start: int, size: int) -> Iterator[Any]:
         return (make(seed_of(seed, step, "batch"), size) for step in count(start))
@@ -49,9 +49,10 @@ class _Made(NamedTuple):
 
 @contextmanager
 def prefetched(batches: Iterator[Any], depth: int) -> Iterator[Iterator[Any]]:
-    """The same batches in the same order, up to `depth` of them made ahead in one background thread; 0 makes each when asked.
+    """The same batches in the same order, up to `depth` made ahead in one background thread; 0 makes each when asked.
 
-    An exception in the maker is raised where its batch is asked for. The maker must not draw from torch's global generator.
+    An exception in the maker is raised where its batch is asked for. The maker must not draw from torch's global
+    generator, which belongs to the training thread.
     """
     if depth <= 0:
         yield batches

@@ -2,14 +2,14 @@
 
 A run leaves a folder:
 
-    config.json       the run as data; for every machine that worked on it, versions; digests of the weights it began with
+    config.json       the run as data; versions, once more after every change; digests of the weights it began with
     numbers.jsonl     one JSON line every `log_every` steps: means since the line before
     checkpoints/      the newest `keep`, each enough to go on bit for bit on the same machine
     samples/          what `Run.sample` drew with the averaged weights
     released/         what `Run.finish` wrote with the averaged weights
 
-Every random draw of step s comes from (seed, s): the batch, the objective's generator and torch's global generator (dropout). So
-there is no generator to save, and a run killed at any moment goes on to the same weights as one that was left in peace.
+Every random draw of step s comes from (seed, s): the batch, the objective's generator and torch's global one (dropout).
+So there is no generator to save, and a run killed at any moment goes on to the same weights as one left in peace.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +32,12 @@ from typing import Any
 import safetensors
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
 from limner.train import checkpoint
 from limner.train.data import prefetched, seed_of, to_device
 from limner.train.optim import EMA, Optimizers, clip_gradient
+from limner.train.report import Numbers, shown
 from limner.train.run import DTYPES, FREE, Run
 
 RESERVED = frozenset({"step", "loss", "lr", "gradient_norm", "samples_per_second", "cpu_seconds", "wall_seconds"})
@@ -45,7 +45,7 @@ RESERVED = frozenset({"step", "loss", "lr", "gradient_norm", "samples_per_second
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished run: its folder, its model with averaged weights in evaluation mode, and the last line of its numbers."""
+    """A finished run: its folder, its model (averaged weights, evaluation mode) and the last line of its numbers."""
 
     folder: Path
     model: nn.Module
@@ -87,54 +87,6 @@ class _Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-class _Numbers:
-    """Means since the last line, and the lines. What is not yet a line travels in the checkpoint."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.sums: dict[str, float] = {}
-        self.counts: dict[str, int] = {}
-        self.seconds = {"cpu_seconds": 0.0, "wall_seconds": 0.0}
-        self.line_seconds = 0.0  # wall time at the last line
-        self.line_step = 0
-        self.last: dict[str, float] = {}
-
-    def state(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "path"}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-
-    def cut(self, step: int) -> None:
-        """Drop the lines after `step` and a half-written one."""
-        if not self.path.exists():
-            return
-        kept = []
-        for line in self.path.read_text().splitlines(keepends=True):
-            if not line.endswith("\n") or json.loads(line)["step"] > step:
-                break
-            kept.append(line)
-        beside = self.path.with_name(f".{self.path.name}.partial")
-        beside.write_text("".join(kept))
-        os.replace(beside, self.path)
-
-    def add(self, values: dict[str, float]) -> None:
-        for key, value in values.items():
-            self.sums[key] = self.sums.get(key, 0.0) + value
-            self.counts[key] = self.counts.get(key, 0) + 1
-
-    def write(self, step: int, lr: float, batch_size: int) -> None:
-        means = {key: total / self.counts[key] for key, total in self.sums.items()}
-        passed = self.seconds["wall_seconds"] - self.line_seconds
-        speed = (step - self.line_step) * batch_size / max(passed, 1e-9)
-        self.last = {"step": step, "loss": means.pop("loss"), **means, "lr": lr, "samples_per_second": round(speed, 3)}
-        self.last |= {key: round(value, 3) for key, value in self.seconds.items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(self.last) + "\n")
-        self.sums, self.counts = {}, {}
-        self.line_seconds, self.line_step = self.seconds["wall_seconds"], step
 
 
 @contextmanager
@@ -201,8 +153,9 @@ def fit(
 ) -> FitResult:
     """Train until `run.steps` updates are done, going on from the folder's newest checkpoint where there is one.
 
-    Raises ValueError where the folder holds a run with other settings (or any run, with `resume=False`), Diverged where the loss
-    or the gradient is no number, and Interrupted (a KeyboardInterrupt) after Ctrl-C or SIGTERM, once a checkpoint is written.
+    Raises ValueError where the folder holds a run with other settings (or any run, with `resume=False`), Diverged where
+    the loss or the gradient is no number, and Interrupted (a KeyboardInterrupt) after Ctrl-C or SIGTERM, once a
+    checkpoint is written.
     """
     folder, device = Path(folder), torch.device(device)
     console = console or Console(stderr=True)
@@ -220,7 +173,7 @@ def fit(
         made = run.optimizer(model, run.lr, run.weight_decay)
         optimizers = made if isinstance(made, Optimizers) else Optimizers(made)
         ema = EMA(model, run.ema)
-        numbers = _Numbers(folder / "numbers.jsonl")
+        numbers = Numbers(folder / "numbers.jsonl")
         saved = checkpoint.find(folder)
         _claim(run, folder, model, device, step=int(saved[-1].name.removeprefix("step-")) if saved else 0)
         first = 0
@@ -245,7 +198,7 @@ def _loop(
     model: nn.Module,
     optimizers: Optimizers,
     ema: EMA,
-    numbers: _Numbers,
+    numbers: Numbers,
     stop: _Stop,
     first: int,
     device: torch.device,
@@ -259,7 +212,7 @@ def _loop(
     cpu, wall = time.process_time(), time.perf_counter()
     with (
         prefetched(run.batches(run.seed, first, run.batch_size), run.prefetch) as batches,
-        _shown(run, first, console if progress else None) as show,
+        shown(run, first, console if progress else None) as show,
     ):
         model.train()
         for step in range(first, run.steps):
@@ -306,20 +259,25 @@ def _next(batches: Iterator[Any], run: Run, step: int) -> Any:
         ) from None
 
 
-def _values(run: Run, folder: Path, step: int, loss: float, norm: float, extra: Any) -> dict[str, float]:
-    """The step's numbers, all checked."""
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        what = f"loss {loss}" if not math.isfinite(loss) else f"gradient norm {norm}"
-        raise Diverged(
-            f"{what} at step {step} of run {run.name!r}; no weight was changed by it. Try a lower lr (now {run.lr}), "
-            f"a longer warm-up (now {run.warmup}) or a smaller clip (now {run.clip}), in another folder than {folder}"
-        )
+def _values(
+    run: Run, folder: Path, step: int, loss: float, norm: float, extra: Mapping[str, float]
+) -> dict[str, float]:
+    """The step's numbers, all checked; a reported nan is left out."""
     taken = RESERVED & set(extra)
     if taken:
-        raise ValueError(
-            f"the objective of run {run.name!r} reports {', '.join(sorted(taken))}, which fit reports itself; rename it"
+        names = ", ".join(sorted(taken))
+        raise ValueError(f"the objective of run {run.name!r} reports {names}, which fit reports itself; rename it")
+    reported = {name: float(value) for name, value in extra.items()}
+    values = {"loss": loss, **{name: value for name, value in reported.items() if not math.isnan(value)}}
+    values["gradient_norm"] = norm
+    broken = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
+    if broken:
+        raise Diverged(
+            f"{', '.join(broken)} at step {step} of run {run.name!r}; no weight was changed by it. Try a lower lr (now "
+            f"{run.lr}), a longer warm-up (now {run.warmup}) or a smaller clip (now {run.clip}), in another folder "
+            f"than {folder}"
         )
-    return {"loss": loss, **{key: float(value) for key, value in extra.items()}, "gradient_norm": norm}
+    return values
 
 
 @contextmanager
@@ -345,40 +303,3 @@ def _finish(run: Run, folder: Path, model: nn.Module) -> Path:
         shutil.rmtree(final)
     os.rename(beside, final)
     return final
-
-
-@contextmanager
-def _shown(run: Run, first: int, console: Console | None) -> Iterator[Any]:
-    """Yields show(done, loss, last line): a bar with loss and time left on a terminal, a line every half minute elsewhere."""
-    if console is None:
-        yield lambda done, loss, last: None
-        return
-    if not console.is_terminal:
-        begun = printed = time.monotonic()
-
-        def line(done: int, loss: float, last: dict[str, float]) -> None:
-            nonlocal printed
-            now = time.monotonic()
-            if now - printed < 30.0 and done < run.steps:
-                return
-            printed = now
-            left = (now - begun) / (done - first) * (run.steps - done)
-            mean = last.get("loss", loss)
-            console.print(
-                f"{run.name}  step {done}/{run.steps}  loss {mean:.4f}  {left / 60:.1f} min left", highlight=False
-            )
-
-        yield line
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=console, refresh_per_second=2, speed_estimate_period=120) as bar:
-        task = bar.add_task(run.name, total=run.steps, completed=first, loss=math.nan)
-        yield lambda done, loss, last: bar.update(task, completed=done, loss=last.get("loss", loss))

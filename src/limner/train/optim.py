@@ -2,9 +2,10 @@
 
 A schedule is a function from the step (0 for the first update) to a factor on the learning rate in [0, 1].
 
-Muon follows Jordan et al. (2024) with the update size of "Muon is Scalable for LLM Training" (arXiv 2502.16982, section 2.2), as
-`torch.optim.Muon` does. Ours differs in one point: the Newton-Schulz iteration runs in float32. torch's runs in bfloat16, which a
-CPU without such instructions emulates: 42 matrices of width 256 took 16.8 s an update on one core there, and 0.48 s in float32.
+Muon follows Jordan et al. (2024) with the update size of "Muon is Scalable for LLM Training" (arXiv 2502.16982, section
+2.2), as `torch.optim.Muon` does with `match_rms_adamw`. Ours differs in one point: the Newton-Schulz iteration runs in
+float32. torch's runs in bfloat16, which a CPU without such instructions emulates: on one such core, 42 matrices of
+width 256 took 16.8 s an update with torch's and 0.48 s in float32.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 Schedule = Callable[[int], float]
 
-# ---------------------------------------------------------------------------------------------------------------- schedules
+# ---- schedules
 
 
 def _warm(step: int, warmup: int) -> float:
@@ -27,7 +28,7 @@ def _warm(step: int, warmup: int) -> float:
 
 
 def hold_then_decay(steps: int, *, warmup: int, hold: float, floor: float) -> Schedule:
-    """Full rate until the share `hold` of all `steps` is done, then a straight line down to `floor`, reached after the last."""
+    """Full rate until the share `hold` of `steps` is done, then a straight line to `floor`, reached after the last."""
     start = hold * steps
     length = max(1.0, steps - start)
     return lambda step: _warm(step, warmup) * (1.0 - (1.0 - floor) * min(1.0, max(0.0, step - start) / length))
@@ -55,11 +56,11 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
 }
 
-# --------------------------------------------------------------------------------------------------------------------- Muon
+# ---- Muon
 
 
 def orthogonalised(matrix_MN: Tensor, iterations: int = 5) -> Tensor:
-    """The nearest matrix whose singular values are all about 1 (between 0.5 and 1.5): quintic Newton-Schulz in float32."""
+    """Much the same matrix with all singular values about 1 (0.5 to 1.5): quintic Newton-Schulz in float32."""
     a, b, c = 3.4445, -4.7750, 2.0315  # slope at zero as large as it gets: few iterations suffice
     tall = matrix_MN.shape[0] > matrix_MN.shape[1]
     x = (matrix_MN.mT if tall else matrix_MN).float()
@@ -71,7 +72,7 @@ def orthogonalised(matrix_MN: Tensor, iterations: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised, for hidden matrices; sized like AdamW's, so a rate tuned there carries over."""
+    """Orthogonalised momentum for hidden matrices, sized like AdamW's update, so that its learning rates carry over."""
 
     def __init__(
         self,
@@ -86,9 +87,8 @@ class Muon(torch.optim.Optimizer):
         )
         for parameter in (p for group in self.param_groups for p in group["params"]):
             if parameter.ndim != 2:
-                raise ValueError(
-                    f"Muon takes matrices, and was given a parameter of shape {tuple(parameter.shape)}; give it to AdamW"
-                )
+                shape = tuple(parameter.shape)
+                raise ValueError(f"Muon takes matrices, and was given a parameter of shape {shape}; leave it to AdamW")
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -168,7 +168,7 @@ def muon_with_adamw(
     betas: tuple[float, float] = (0.9, 0.95),
     iterations: int = 5,
 ) -> Optimizers:
-    """Muon for the 2-D parameters that `is_matrix(name, parameter)` picks, AdamW for the rest (embeddings, heads, norms, kernels).
+    """Muon for what `is_matrix(name, parameter)` picks (2-D, hidden), AdamW for the rest (embeddings, heads, norms).
 
     Raises ValueError where nothing is picked, or something that is not 2-D.
     """
@@ -182,17 +182,18 @@ def muon_with_adamw(
 
 
 def clip_gradient(model: nn.Module, limit: float) -> Tensor:
-    """Scale all gradients so that their joint norm is at most `limit` (0: only measure); returns the norm before, a scalar."""
+    """Scale all gradients so that their joint norm is at most `limit` (0: only measure); returns the norm before."""
     return nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], limit or math.inf)
 
 
-# ---------------------------------------------------------------------------------------------------------- averaged weights
+# ---- averaged weights
 
 
 class EMA:
     """Running averages of the trainable weights in float32: average <- d average + (1 - d) weight.
 
-    d = min(decay, (1 + n) / (10 + n)) after n updates, so that the random start is soon forgotten. decay 0: the weights themselves.
+    d = min(decay, (1 + n) / (10 + n)) after n updates, so that the random start is soon forgotten. With decay 0 the
+    averages are the weights themselves.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

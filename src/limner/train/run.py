@@ -5,8 +5,9 @@ A recipe is a function that returns a `Run`; a variant changes another's result:
     def longer() -> Run:
         return replace(tiny(), steps=20_000, ema=0.999)
 
-The callables take what they depend on as arguments (`batch_size`, `lr`, ...), so that a replaced setting is a setting obeyed. A
-number that only a recipe knows (sizes, shares of a mixture) belongs into `settings`, which is recorded and compared on resuming.
+The callables take what they depend on as arguments (`batch_size`, `lr`, ...), so that a replaced setting is a setting
+obeyed. A number that only a recipe knows (sizes, shares of a mixture) is an argument of the recipe's function, and is
+repeated in `settings`, which is recorded, and compared when the run is resumed.
 """
 
 from __future__ import annotations
@@ -35,17 +36,18 @@ class Run:
     """One training run. Steps count updates; `lr` is the peak; sizes and shares are checked on construction."""
 
     name: str
-    build: Callable[[], nn.Module]  # called under `seed`
-    # (model, batch, rng of the step, on the CPU) -> loss, numbers to report
+    # Called under `seed`.
+    build: Callable[[], nn.Module]
+    # (model, batch, rng of this step on the CPU) -> loss, numbers to report (nan: not measured on this batch).
     objective: Callable[[nn.Module, Any, torch.Generator], tuple[Tensor, Mapping[str, float]]]
-    batches: Callable[[int, int, int], Iterator[Any]]  # (seed, first step, batch size): see limner.train.data.each_step
-    optimizer: Callable[[nn.Module, float, float], Optimizers | torch.optim.Optimizer] = (
-        adamw  # (model, lr, weight decay)
-    )
-    sample: Callable[[nn.Module, Path, int], None] | None = (
-        None  # (averaged model, folder, step): write a sheet of samples
-    )
-    finish: Callable[[nn.Module, Path], None] | None = None  # (averaged model, folder): write the released checkpoint
+    # (seed, first step, batch size) -> the batches from that step on; `data.each_step` makes one.
+    batches: Callable[[int, int, int], Iterator[Any]]
+    # (model, lr, weight decay)
+    optimizer: Callable[[nn.Module, float, float], Optimizers | torch.optim.Optimizer] = adamw
+    # (model with averaged weights, folder, step): writes a sheet of samples.
+    sample: Callable[[nn.Module, Path, int], None] | None = None
+    # (model with averaged weights, folder): writes the released checkpoint.
+    finish: Callable[[nn.Module, Path], None] | None = None
 
     steps: int
     batch_size: int
