@@ -5,37 +5,32 @@
     answer.save("apples.png")
     Answer.request_of("apples.png")     # all that is needed to make the same picture again
 
-A picture depends on its request and its own seed alone: the third of `generate_many(prompt, n=4, seed=0)` has the bytes of
-`generate(prompt, seed=2)`.
+A picture depends on its request and its own seed alone: the third of `generate_many(prompt, n=4, seed=0)` has the
+bytes of `generate(prompt, seed=2)`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image as pil
-from PIL import ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import PngImagePlugin
 
 from limner import __version__, catalog
-from limner.parts import Conversation, Image, Part, PartKind, Plan, Sample, Task, Text, user
+from limner.parts import Part, PartKind, Plan, Sample, Task
+from limner.request import Request, open_picture, read_picture
 from limner.turn import Step, stream
 
 if TYPE_CHECKING:
     from limner.models.base import Model
 
-MOST_PIXELS = 64_000_000
-MOST_STEPS = 1000
-MOST_GUIDANCE = 100.0
-SIZES = (8, 4096)  # smallest and largest side that may be asked for, in pixels; a model may allow less
 BATCH = 16  # answers that are made at a time
 METADATA = "limner"  # keyword of the PNG text chunk
 
@@ -43,52 +38,10 @@ OnStep = Callable[[Step], None]
 _TIMED: dict[PartKind, str] = {"thinking": "think", "image": "draw", "text": "answer"}
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is wanted. ``image`` is the picture that a question is about. None leaves the choice to the model. Impossible wishes raise ValueError on construction."""
-
-    command: Literal["generate", "ask"]
-    prompt: str
-    think: bool
-    steps: int | None = None
-    guidance: float | None = None
-    size: int | None = None
-    image: pil.Image | None = None
-
-    def __post_init__(self) -> None:
-        what = "prompt" if self.command == "generate" else "question"
-        if not self.prompt.strip():
-            raise ValueError(f"the {what} is empty; say in words what you want")
-        if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
-            raise ValueError(f"steps={self.steps} is impossible; give 1 to {MOST_STEPS}")
-        if self.guidance is not None and not (math.isfinite(self.guidance) and 0 <= self.guidance <= MOST_GUIDANCE):
-            raise ValueError(f"guidance={self.guidance} is impossible; give 0 to {MOST_GUIDANCE:g}")
-        if self.size is not None and not SIZES[0] <= self.size <= SIZES[1]:
-            raise ValueError(f"size={self.size} is impossible; give a side of {SIZES[0]} to {SIZES[1]} pixels")
-        if (self.image is None) != (self.command == "generate"):
-            raise ValueError(f"{self.command} goes {'without' if self.command == 'generate' else 'with'} a picture")
-
-    @property
-    def conversation(self) -> Conversation:
-        """The request as the user's message."""
-        words = Text(self.prompt.strip())
-        return (user(Image(self.image), words) if self.image is not None else user(words),)
-
-    def plan(self, model: Model) -> Plan:
-        """The parts that are wanted, with the model's defaults where the request leaves the choice."""
-        last: PartKind = "image" if self.command == "generate" else "text"
-        asks = list(model.plan(["thinking", last] if self.think else [last]))
-        if last == "image":
-            own = asks[-1]
-            guidance = own.guidance if self.guidance is None else self.guidance
-            asks[-1] = replace(own, steps=self.steps or own.steps, guidance=guidance, size=self.size or own.size)
-        return tuple(asks)
-
-
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A request answered. ``timings`` are seconds: think, draw, answer (as far as there was such a part) and total; answers
-    that were made together share them. ``request`` are plain JSON values that name everything the answer depends on."""
+    """A request answered. ``timings`` are seconds: think, draw, answer (as far as there was such a part) and total;
+    answers made together share them. ``request`` are plain JSON values that name all that the answer depends on."""
 
     thinking: str | None
     image: pil.Image | None
@@ -165,9 +118,9 @@ class Limner:
     ) -> Answer:
         """Think about a prompt (if ``think``) and draw it.
 
-        ``steps`` 1-1000, ``guidance`` 0-100, ``size`` in pixels; None leaves the choice to the model. ``on_step`` sees every
-        step; `peek` shows what stands there so far. Raises ValueError for impossible wishes and for words that the model
-        does not know.
+        ``steps`` 1-1000, ``guidance`` 0-100, ``size`` in pixels; None leaves the choice to the model. ``on_step`` sees
+        every step; `peek` shows what stands there so far. Raises ValueError for impossible wishes and for words that
+        the model does not know.
         """
         request = Request("generate", prompt, think, steps, guidance, size)
         return self.answer(request, [seed], on_step)[0]
@@ -201,7 +154,7 @@ class Limner:
     ) -> Answer:
         """Answer a question about a picture, or about the picture in a file."""
         picture = image if isinstance(image, pil.Image) else read_picture(image)
-        return self.answer(Request("ask", question, think, image=_checked(picture, "the picture")), [seed], on_step)[0]
+        return self.answer(Request("ask", question, think, image=picture), [seed], on_step)[0]
 
     def answer(self, request: Request, seeds: Sequence[int], on_step: OnStep | None = None) -> list[Answer]:
         """One answer a seed (0 to 2^63 - 1), `BATCH` at a time."""
@@ -255,44 +208,3 @@ class Limner:
         else:
             about |= {"steps": plan[-1].steps, "guidance": plan[-1].guidance, "size": plan[-1].size}
         return about
-
-
-def open_picture(path: str | Path) -> pil.Image:
-    """The picture file, opened but not read. Raises ValueError if it is missing, unreadable or too large."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pil.DecompressionBombWarning)
-        try:
-            return _checked(pil.open(path), str(path))
-        except FileNotFoundError:
-            raise ValueError(f"there is no picture file {str(path)!r}") from None
-        except IsADirectoryError:
-            raise ValueError(f"{str(path)!r} is a folder; give a picture file") from None
-        except UnidentifiedImageError:
-            raise ValueError(f"{str(path)!r} is not a picture that can be read; give a PNG or JPEG file") from None
-        except (pil.DecompressionBombError, pil.DecompressionBombWarning):
-            raise ValueError(
-                f"{str(path)!r} has more than {MOST_PIXELS // 10**6} million pixels; scale it down"
-            ) from None
-        except OSError as error:
-            raise ValueError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
-
-
-def read_picture(path: str | Path) -> pil.Image:
-    """The picture in a file as RGB, upright, on white where it is transparent. ValueError as in `open_picture`."""
-    with open_picture(path) as opened:
-        try:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                picture = pil.alpha_composite(pil.new("RGBA", picture.size, "white"), picture)
-            return picture.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{str(path)!r} is damaged or cut short and cannot be read: {error}") from error
-
-
-def _checked(picture: pil.Image, name: str) -> pil.Image:
-    width, height = picture.size
-    if width * height > MOST_PIXELS:
-        picture.close()
-        raise ValueError(f"{name} has {width} x {height} pixels; at most {MOST_PIXELS // 10**6} million can be read")
-    return picture

@@ -1,7 +1,7 @@
 """Which models there are: names to checkpoint folders, and families to the classes that read them.
 
-A checkpoint folder holds a `config.json` with a `family`. The folders inside the package are known by name; any other one
-is given by its path. A family's class is imported when one of its models is loaded, not before.
+A checkpoint folder holds a `config.json` with a `family`. The folders inside the package are known by name; any other
+one is given by its path. A family's class is imported when one of its models is loaded, not before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 # family -> "module:class"
 FAMILIES: dict[str, str] = {
     "echo": "limner.models.echo:Echo",
-    "mmada": "limner.models.mmada.model:Mmada",
+    "mmada": "limner.models.mmada.model:MMaDA",
 }
 
 
@@ -62,18 +62,18 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def load_model(name_or_path: str | Path, *, device: str = "cpu", dtype: str = "float32") -> Model:
     """The model of that name or in that folder, in evaluation mode. Raises ValueError for what cannot be loaded."""
-    import torch
-
+    folder = find(name_or_path)
+    module, _, name = FAMILIES[read_config(folder)["family"]].partition(":")
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is not one of: {', '.join(DTYPES)}")
+    import torch
+
     try:
         place = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"device={device!r} is not a device; say cpu, cuda or cuda:1") from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r}, but no CUDA device can be used here; say cpu")
-    folder = find(name_or_path)
-    module, _, name = FAMILIES[read_config(folder)["family"]].partition(":")
     family: type[Model] = getattr(import_module(module), name)
     return family.load(folder, device=device, dtype=getattr(torch, dtype)).eval()
 
