@@ -1,0 +1,292 @@
+"""MMaDA (2505.15809): one masked-diffusion transformer that reads and writes words and pictures.
+
+    model = MMaDA.load("pretrained/mmada")
+    for step in stream(model, [(user("a red apple"),)], model.plan(["thinking", "image"]), [0]): ...
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from limner.codecs.magvit import MagvitCodec, to_pixels, to_uint8
+from limner.models.base import Model, Reply, UnknownWords
+from limner.models.mmada import weights
+from limner.models.mmada.config import MMaDAConfig
+from limner.models.mmada.network import Network
+from limner.models.mmada.render import Ids, Renderer
+from limner.models.mmada.tokenizer import close_words, control_strings, load_tokenizer, unknown_words
+from limner.parts import Ask, Conversation, Image, Part, PartKind, Plan, Text, Thinking
+from limner.process.base import Context, Process, Settings
+from limner.process.masked import MaskedBlocks, MaskedCanvas, Values
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+
+class MMaDA(Model):
+    """The family. ``codec`` shows and reads pictures and is never trained here; without one only words can be made."""
+
+    family = "mmada"
+
+    def __init__(self, config: MMaDAConfig, tokenizer: Tokenizer, codec: MagvitCodec | None = None) -> None:
+        super().__init__()
+        if tokenizer.get_vocab_size() > config.text_vocabulary:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.get_vocab_size()} entries, but picture codes start at "
+                f"{config.text_vocabulary}; set text_vocabulary to the tokenizer's length"
+            )
+        if codec is not None and codec.num_codes > config.codes:
+            raise ValueError(f"the codec has {codec.num_codes} codes, the model only {config.codes}: they do not belong together")
+        self.config = config
+        self.tokenizer = tokenizer
+        self.renderer = Renderer(config, tokenizer)
+        self.network = Network(config)
+        self.codec = None if codec is None else codec.requires_grad_(False).eval()
+
+    # the four verbs
+
+    def context(self, conversations: Sequence[Conversation], replies: Sequence[Reply], ask: Ask) -> Context:
+        scripts = [
+            self.renderer.script(conversation, reply, ask, self._codes)
+            for conversation, reply in zip(conversations, replies, strict=True)
+        ]
+        return self.renderer.context(scripts, ask.kind).to(self.device)
+
+    def process(self, kind: PartKind) -> Process[Any]:
+        c, s = self.config, self.config.specials
+        if kind == "image":
+            return MaskedCanvas(partial(MMaDA.pictures, self), Values(s.mask, c.text_vocabulary))
+        stop = frozenset({s.eos, s.eot}) if c.stop_early else None
+        return MaskedBlocks(partial(MMaDA.words, self), Values(s.mask), stop=stop, filler=s.eos, suffix=c.suffix)
+
+    def encode(self, parts: Sequence[Part]) -> Tensor:
+        rows = [self._codes(part) if isinstance(part, Image) else self._written(part) for part in parts]
+        if any(isinstance(part, Image) for part in parts):
+            return torch.tensor(rows, device=self.device)
+        return self.renderer.values(rows).to(self.device)
+
+    def decode(self, kind: PartKind, values: Tensor) -> list[Part]:
+        rows = [tuple(row) for row in values.tolist()]
+        if kind == "image":
+            return [Image(shown, raw) for shown, raw in zip(self.show(values), rows, strict=True)]
+        make = Thinking if kind == "thinking" else Text
+        return [make(self.renderer.read(kind, row), row) for row in rows]
+
+    # the network as processes see it
+
+    def words(self, ids: Tensor, kept: Tensor, at: Tensor) -> Tensor:
+        """Logits (at.sum(), V) of words: the text vocabulary, or every row of the table if the config says so."""
+        last = self.config.text_vocabulary if self.config.words_only else None
+        return self.network.logits(self.network.states(ids, kept)[at], 0, last)
+
+    def pictures(self, ids: Tensor, kept: Tensor, at: Tensor) -> Tensor:
+        """Logits (at.sum(), codes) of picture codes."""
+        first = self.config.text_vocabulary
+        return self.network.logits(self.network.states(ids, kept)[at], first, first + self.config.codes)
+
+    # wishes
+
+    def plan(self, kinds: Sequence[PartKind]) -> Plan:
+        d = self.config.defaults
+        picture = Ask("image", 0, d.size, d.picture_steps, d.picture_guidance, d.picture_temperature)
+        words: dict[PartKind, int] = {"text": d.text_limit, "thinking": d.thinking_limit}
+        unknown = [kind for kind in kinds if kind != "image" and kind not in words]
+        if unknown:
+            raise ValueError(f"MMaDA makes text, thinking and image, not {unknown[0]!r}")
+        return tuple(
+            picture
+            if kind == "image"
+            else Ask(kind, words[kind], guidance=d.text_guidance, temperature=d.text_temperature)
+            for kind in kinds
+        )
+
+    def settings(self, ask: Ask, rows: int) -> Settings:
+        d = self.config.defaults
+        if ask.kind == "image":
+            length = block = self.config.grid(ask.size) ** 2
+            steps = ask.steps or d.picture_steps
+            guidance, temperature = d.picture_guidance, d.picture_temperature
+        else:
+            limit = ask.limit or (d.thinking_limit if ask.kind == "thinking" else d.text_limit)
+            block = min(d.block, limit)
+            length = limit // block * block
+            # every block takes the same number of steps
+            blocks = length // block
+            steps = math.ceil((ask.steps or math.ceil(length / d.tokens_per_step)) / blocks) * blocks
+            guidance, temperature = d.text_guidance, d.text_temperature
+        known = free = None
+        if ask.known is not None and ask.mask is not None:
+            known, free = self._known(ask.known, ask.mask, length, rows)
+        return Settings(
+            length,
+            steps,
+            guidance if ask.guidance is None else ask.guidance,
+            temperature if ask.temperature is None else ask.temperature,
+            block,
+            known,
+            free,
+        )
+
+    def _known(self, part: Part, mask: tuple[bool, ...], length: int, rows: int) -> tuple[Tensor, Tensor]:
+        if len(mask) != length:
+            raise ValueError(f"the mask has {len(mask)} places, but the {part.kind} has {length} values")
+        values = self._codes(part) if isinstance(part, Image) else self._written(part)
+        known = self.renderer.values([values], length) if not isinstance(part, Image) else torch.tensor([values])
+        if known.shape[1] != length:
+            raise ValueError(f"the known picture has {known.shape[1]} codes, but {length} are to be made; give its size")
+        free = torch.tensor([mask], dtype=torch.bool)
+        return known.expand(rows, -1).to(self.device), free.expand(rows, -1).to(self.device)
+
+    def check_prompt(self, conversation: Conversation) -> None:
+        texts = [p.text for message in conversation for p in message.parts if not isinstance(p, Image)]
+        if not any(text.strip() for text in texts):
+            raise ValueError("the prompt is empty: say what to draw or what to answer")
+        for text in texts:
+            control = control_strings(self.tokenizer, text)
+            if control:
+                raise ValueError(f"the prompt holds the control string {control[0]!r}; leave it out")
+            unknown = unknown_words(self.tokenizer, text)
+            if unknown:
+                close = [found for word in unknown for found in close_words(self.tokenizer, word)]
+                hint = f"words I know: {', '.join(dict.fromkeys(close))}" if close else "try simpler words"
+                raise UnknownWords(unknown, hint)
+        turns = [(m.role, " ".join(p.text for p in m.parts if not isinstance(p, Image))) for m in conversation]
+        length = len(self.renderer.chat(turns, thinks=True)) + 1
+        if length > self.config.text_budget:
+            raise ValueError(
+                f"the prompt takes {length} tokens, but this model reads {self.config.text_budget}; make it shorter"
+            )
+
+    # pictures
+
+    def show(self, codes: Tensor, size: int = 0) -> list[Picture]:
+        """Codes (B, N) of square pictures as PIL pictures of ``size`` pixels (0: the default size with that grid)."""
+        from PIL import Image as pil
+
+        side = math.isqrt(codes.shape[1])
+        if side * side != codes.shape[1]:
+            raise ValueError(f"{codes.shape[1]} codes are not a square picture")
+        if not size:
+            sizes = [s for s, grid in self.config.grids.items() if grid == side]
+            default = self.config.defaults.size
+            size = default if default in sizes or not sizes else min(sizes)
+        with torch.no_grad():
+            pixels = self._codec().decode(codes.view(-1, side, side), size)
+        return [pil.fromarray(picture.cpu().numpy()) for picture in to_uint8(pixels)]
+
+    def see(self, pictures: Sequence[Picture], size: int = 0) -> Tensor:
+        """Codes (B, N) of PIL pictures, each cropped to a square in the middle."""
+        codec = self._codec()
+        side = self.config.grid(size) * codec.factor
+        square = np.stack([np.asarray(crop(picture, side)) for picture in pictures])
+        return codec.encode(to_pixels(torch.from_numpy(square)).to(self.device)).flatten(1)
+
+    def _codec(self) -> MagvitCodec:
+        if self.codec is None:
+            raise ValueError("this model was loaded without its picture codec; give the codec's folder when loading it")
+        return self.codec
+
+    def _codes(self, part: Image) -> Ids:
+        return list(part.raw) if part.raw is not None else self.see([part.image])[0].tolist()
+
+    def _written(self, part: Part) -> Ids:
+        assert not isinstance(part, Image)
+        if part.raw is not None:
+            return list(part.raw)
+        eos = self.config.specials.eos
+        return [*(self.renderer.thought(part.text) if isinstance(part, Thinking) else self.renderer.ids(part.text)), eos]
+
+    # checkpoints
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write ``config.json``, ``model.safetensors`` (released names, in ``dtype``), ``tokenizer.json`` and ``codec/``."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        partial_file = folder / "model.safetensors.partial"
+        save_file(weights.released(self.network, dtype), partial_file, metadata={"format": "pt"})
+        os.replace(partial_file, folder / "model.safetensors")
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        text = json.dumps(self.config.to_json(), indent=1, ensure_ascii=False) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
+        if self.codec is not None:
+            self.codec.save(folder / "codec", dtype)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        codec: Path | None = None,
+    ) -> Self:
+        """A checkpoint folder, limner's or released. ``codec`` is the codec's folder (default: ``codec/`` inside, if there).
+
+        Raises ValueError for missing files and weights that do not fit. ``model.certificate`` says what was matched.
+        """
+        folder = Path(folder)
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"no config.json in {folder}; an MMaDA folder holds config.json, weights and tokenizer.json")
+        config = MMaDAConfig.from_json(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        where = codec if codec is not None else folder / "codec"
+        shows = load_codec(Path(where), dtype) if codec is not None or where.is_dir() else None
+        with torch.device("meta"):
+            network = Network(config)
+        certificate = weights.load_into(network, weights.read(folder), dtype)
+        model = cls.around(config, load_tokenizer(folder), network, shows)
+        model.certificate = certificate
+        return model.to(device).eval()
+
+    @classmethod
+    def around(
+        cls, config: MMaDAConfig, tokenizer: Tokenizer, network: Network, codec: MagvitCodec | None
+    ) -> Self:
+        """A model around a network that has its weights already."""
+        with torch.device("meta"):
+            model = cls(config, tokenizer, codec)
+        model.network = network
+        return model
+
+    @classmethod
+    def fresh(cls, config: MMaDAConfig, tokenizer: Tokenizer, codec: MagvitCodec | None, seed: int = 0) -> Self:
+        """An untrained model."""
+        model = cls(config, tokenizer, codec)
+        model.network.initialise(seed)
+        return model
+
+    certificate: dict[str, Any] | None = None
+
+
+def load_codec(folder: Path, dtype: torch.dtype = torch.float32) -> MagvitCodec:
+    """A codec folder that limner wrote, or a released one."""
+    file = folder / "config.json"
+    if file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("codec") == "magvit":
+        return MagvitCodec.from_folder(folder, dtype)
+    return MagvitCodec.from_released(folder, dtype=dtype)
+
+
+def crop(picture: Picture, side: int) -> Picture:
+    """The shorter side resized to ``side`` (bicubic), then the square in the middle, as RGB."""
+    from PIL import Image as pil
+
+    picture = picture.convert("RGB")
+    width, height = picture.size
+    if (width, height) == (side, side):
+        return picture
+    scale = side / min(width, height)
+    wide, high = max(side, int(width * scale)), max(side, int(height * scale))
+    resized = picture.resize((wide, high), pil.Resampling.BICUBIC)
+    left, top = round((wide - side) / 2), round((high - side) / 2)
+    return resized.crop((left, top, left + side, top + side))
