@@ -5,11 +5,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from limner.codecs.magvit import RELEASED, TINY, MagvitCodec, MagvitConfig, to_pixels, to_uint8
+from limner.codecs.magvit import RELEASED, TINY, TINY_LARGE, MagvitCodec, MagvitConfig, to_pixels, to_uint8
 from limner.codecs.magvit_layers import Stack
+from limner.codecs.quantise import Quantiser
 
 HALF = Stack(base=8, widths=(1, 2), blocks=(1, 1), patch=4, groups=4)
-SMALL = MagvitConfig(HALF, HALF, TINY.quantiser, larger={2: replace(HALF, patch=8)})
+SMALL = MagvitConfig(HALF, HALF, Quantiser("lfq", (2,) * 12), larger={2: replace(HALF, patch=8)})
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def pixels():
     return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-@pytest.mark.parametrize("config", [SMALL, TINY, RELEASED])
+@pytest.mark.parametrize("config", [SMALL, replace(TINY, larger={2: TINY_LARGE}), RELEASED])
 def test_config_survives_json(config):
     assert MagvitConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 

@@ -43,9 +43,7 @@ def test_extreme_latents_stay_in_the_book():
 
 def test_codes_outside_the_book_are_clamped():
     quantiser = Quantiser("lfq", (2, 2))
-    assert torch.equal(
-        quantiser.values(torch.tensor([[[-3, 99]]])), quantiser.values(torch.tensor([[[0, 3]]]))
-    )
+    assert torch.equal(quantiser.values(torch.tensor([[[-3, 99]]])), quantiser.values(torch.tensor([[[0, 3]]])))
 
 
 def test_impossible_quantisers_are_refused():
