@@ -54,7 +54,10 @@ class FitResult:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop, wrote a checkpoint and stopped. `status` is the exit status for a command line."""
+    """The run was asked to stop, wrote a checkpoint and stopped; the message says how to go on.
+
+    `status` is the exit status for a command line: 130 after Ctrl-C, 143 after SIGTERM.
+    """
 
     def __init__(self, folder: Path, step: int, number: int) -> None:
         super().__init__(f"stopped after step {step}; run the same command again to go on from {folder}")
@@ -158,7 +161,7 @@ def fit(
     checkpoint is written.
     """
     folder, device = Path(folder), torch.device(device)
-    console = console or Console(stderr=True)
+    screen = (console or Console(stderr=True)) if progress else None
     if not resume and (folder / "config.json").exists():
         raise ValueError(f"{folder} already holds a run; resume it, or give another folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +186,7 @@ def fit(
             numbers.restore(counters["numbers"])
         numbers.cut(first)
         if first < run.steps:
-            _loop(run, folder, model, optimizers, ema, numbers, stop, first, device, progress, console)
+            _loop(run, folder, model, optimizers, ema, numbers, stop, first, device, screen)
 
         if run.ema:
             ema.load_into(model)
@@ -202,8 +205,7 @@ def _loop(
     stop: _Stop,
     first: int,
     device: torch.device,
-    progress: bool,
-    console: Console,
+    screen: Console | None,
 ) -> None:
     """Updates `first` to `run.steps`, with everything that happens between them."""
     factor = run.factor()
@@ -212,7 +214,7 @@ def _loop(
     cpu, wall = time.process_time(), time.perf_counter()
     with (
         prefetched(run.batches(run.seed, first, run.batch_size), run.prefetch) as batches,
-        shown(run, first, console if progress else None) as show,
+        shown(run, first, screen) as show,
     ):
         model.train()
         for step in range(first, run.steps):
@@ -245,9 +247,7 @@ def _loop(
                 counters = {"step": done, "numbers": numbers.state()}
                 checkpoint.save(folder, model, optimizers, ema, counters, keep=run.keep)
             if stop.number and done < run.steps:
-                interrupted = Interrupted(folder, done, stop.number)
-                console.print(str(interrupted), markup=False, highlight=False, soft_wrap=True)
-                raise interrupted
+                raise Interrupted(folder, done, stop.number)
 
 
 def _next(batches: Iterator[Any], run: Run, step: int) -> Any:

@@ -72,7 +72,10 @@ def orthogonalised(matrix_MN: Tensor, iterations: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum for hidden matrices, sized like AdamW's update, so that its learning rates carry over."""
+    """Orthogonalised momentum for hidden matrices, sized like AdamW's update, so that its learning rates carry over.
+
+    A convolution's kernel counts as the matrix of its filters: (out, in * height * width).
+    """
 
     def __init__(
         self,
@@ -86,7 +89,7 @@ class Muon(torch.optim.Optimizer):
             params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "iterations": iterations}
         )
         for parameter in (p for group in self.param_groups for p in group["params"]):
-            if parameter.ndim != 2:
+            if parameter.ndim < 2:
                 shape = tuple(parameter.shape)
                 raise ValueError(f"Muon takes matrices, and was given a parameter of shape {shape}; leave it to AdamW")
 
@@ -104,9 +107,10 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter.grad)
                 buffer = state["momentum"].lerp_(parameter.grad, 1 - momentum)
-                update = orthogonalised(parameter.grad.lerp(buffer, momentum), group["iterations"])
+                matrix = parameter.grad.lerp(buffer, momentum).flatten(1)
+                update = orthogonalised(matrix, group["iterations"]).view_as(parameter)
                 parameter.mul_(1 - lr * group["weight_decay"])
-                parameter.add_(update.to(parameter.dtype), alpha=-lr * 0.2 * math.sqrt(max(parameter.shape)))
+                parameter.add_(update.to(parameter.dtype), alpha=-lr * 0.2 * math.sqrt(max(matrix.shape)))
 
 
 class Optimizers:
