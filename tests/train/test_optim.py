@@ -152,3 +152,15 @@ def test_clipping_bounds_the_norm_and_reports_the_one_before() -> None:
     assert clip_gradient(model, 2.0) == before > 1000
     after = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
     assert after == pytest.approx(2.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("channels", [(4, 8), (64, 3)])
+def test_muon_moves_a_kernel_as_the_matrix_of_its_filters(channels: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    kernel = nn.Parameter(torch.zeros(*channels, 3, 3))
+    matrix = nn.Parameter(torch.zeros(channels[0], channels[1] * 9))
+    kernel.grad = torch.randn_like(kernel)
+    matrix.grad = kernel.grad.flatten(1)
+    Muon([kernel, matrix], 0.1).step()
+    assert torch.equal(kernel.flatten(1), matrix)
+    assert matrix.abs().max() > 0

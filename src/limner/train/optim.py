@@ -172,9 +172,9 @@ def muon_with_adamw(
     betas: tuple[float, float] = (0.9, 0.95),
     iterations: int = 5,
 ) -> Optimizers:
-    """Muon for what `is_matrix(name, parameter)` picks (2-D, hidden), AdamW for the rest (embeddings, heads, norms).
+    """Muon for what `is_matrix(name, parameter)` picks (hidden, 2-D or more), AdamW for the rest (embeddings, heads).
 
-    Raises ValueError where nothing is picked, or something that is not 2-D.
+    Raises ValueError where nothing is picked, or something that is no matrix.
     """
     named = _trainable(model)
     hidden = [parameter for name, parameter in named if is_matrix(name, parameter)]
