@@ -1,8 +1,8 @@
 """Echo: a family without a network, for tests and for trying out methods in milliseconds.
 
 It says what it was told: words come back letter by letter, and every letter of the prompt colours a tile of the
-picture. All its parameters are small tables that are looked up and added, so every process can be run, scored and trained
-exactly: text is autoregressive, thinking is masked in blocks, a picture is a masked canvas of 4 x 4 flat tiles.
+picture. All its parameters are small tables that are looked up and added, so every process can be run, scored and
+trained exactly: text is autoregressive, thinking is masked in blocks, a picture is a masked canvas of 4 x 4 flat tiles.
 
 Letters: B rows, T sequence places, N values of a part, S sequence ids, V values of a kind.
 """

@@ -49,6 +49,8 @@ class Autoregressive(Process[ArState]):
 
     def step(self, state: ArState) -> ArState:
         s, n = state.settings, state.step
+        if n >= s.length:
+            return state
         tokens = state.context.given
         ids = torch.cat([tokens.before, state.values[:, :n]], dim=1)
         kept = torch.cat([tokens.kept, torch.ones_like(state.values[:, :n], dtype=torch.bool)], dim=1)

@@ -109,7 +109,7 @@ class MaskedBlocks(Process[MaskedState]):
 
     ``stop``: once a finished block holds such a value, the row is complete and the rest becomes ``filler``; None
     follows the official samplers, which go on to the end. ``suffix`` is the share of training draws shaped like
-    block decoding: an unfinished block with everything after it hidden.
+    block decoding: shown up to some place, and nearly everything from there on hidden.
     """
 
     net: MaskedNet
@@ -179,23 +179,34 @@ class MaskedBlocks(Process[MaskedState]):
         t = noise.uniform("level", 0, 1)[:, 0] if level is None else level.float().cpu()
         p = (1 - TEXT_EPS) * t + TEXT_EPS
         u = noise.uniform("mask", 0, N)
-        hidden = u < p[:, None]
-        weight = 1.0 / p
-        if self.suffix > 0:
-            # a place inside the row; some of the values before it inside the block are hidden too
-            as_blocks = noise.uniform("shape", 0, 1) < self.suffix
+        hidden, weight = _hide_some(u.double(), p.double())
+        if self.suffix > 0 and level is None:
+            as_blocks = noise.uniform("shape", 0, 1)[:, 0] < self.suffix
             begin = (noise.uniform("begin", 0, 1) * N).long()
-            tail = torch.arange(N)[None, :] >= begin
-            share = (N - begin).float() / N
-            hidden = torch.where(as_blocks, tail & (u < 0.9), hidden)
-            weight = torch.where(as_blocks[:, 0], 1.0 / (0.9 * share[:, 0]), weight)
-        # a row without any hidden value would teach nothing: hide its first drawn value
-        none = ~hidden.any(dim=1)
-        hidden[none, u[none].argmin(dim=1)] = True
-        return Draw(hidden.to(values.device), weight.to(values.device))
+            place = torch.arange(N)[None, :]
+            tail = (place == begin) | ((place > begin) & (u < 0.9))
+            hidden = torch.where(as_blocks[:, None], tail, hidden)
+            weight = torch.where(as_blocks, N / (1 + 0.9 * (N - 1 - begin[:, 0])), weight)
+        return Draw(hidden.to(values.device), weight.float().to(values.device))
 
     def log_prob(self, context: Context, values: Tensor, draw: Draw) -> Scored:
         return _score(self.net, self.how, context, values, draw)
+
+
+def _hide_some(u: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """(hidden (B, N), weight (B,)): each value hidden with probability p (B,), given that at least one is.
+
+    A row without hidden values would cost a forward pass and teach nothing. So u (B, N), uniform, is made anew as if
+    its smallest number were known to lie below p; the weight 1/p times the probability of that keeps the mean of the
+    plain rule, and never exceeds N.
+    """
+    N = u.shape[1]
+    some = 1 - (1 - p[:, None]) ** N
+    least = u.min(dim=1, keepdim=True).values
+    moved = 1 - (1 - some * (1 - (1 - least) ** N)) ** (1 / N)
+    hidden = moved + (u - least) / (1 - least) * (1 - moved) < p[:, None]
+    hidden = hidden | (u == least)
+    return hidden, some[:, 0] / p
 
 
 def _choose_at(noise: Any, name: str, step: int, logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
