@@ -88,9 +88,10 @@ class Answer:
         with open_picture(path) as picture:
             picture.load()
             text = picture.info.get(METADATA)
-        if not isinstance(text, str):
-            raise ValueError(f"{path} holds no request; only pictures saved by limner do")
-        return dict(json.loads(text)["request"])
+        try:
+            return dict(json.loads(text or "")["request"])
+        except (ValueError, TypeError, KeyError):
+            raise ValueError(f"{path} holds no request; only pictures saved by limner do") from None
 
 
 @dataclass(frozen=True)

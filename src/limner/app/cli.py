@@ -55,7 +55,7 @@ def _app() -> SubcommandApp:
         app.command(group, name=name, help=GROUPS[name])
     for path, command in COMMANDS.items():
         *group_name, name = path.split()
-        (groups[group_name[0]] if group_name else app).command(command, name=name)
+        (groups[group_name[0]] if group_name else app).command(name=name)(command)
     return app
 
 
@@ -64,7 +64,7 @@ def _sentence(box: str) -> str:
     words: list[str] = []
     for line in box.splitlines():
         inner = line.strip().strip("│|").strip()
-        if not inner.strip("─-+╭╮╰╯") or line.startswith(("╭", "╰")):
+        if not inner.strip("─-") or inner.startswith(("╭", "╰", "+-")):
             if words:
                 break
             continue
