@@ -9,7 +9,6 @@ explanation, and a thing that is drawn badly or a blob that is nothing becomes `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner.world import draw, templates
+from limner.world import templates
 from limner.world.reading import Box, Found, Reading
-from limner.world.scene import BACKGROUNDS, CANVAS, CONTAINER, SHIFTS, SLOTS, Scene, Thing
-from limner.world.templates import Bank, Floats
+from limner.world.scene import BACKGROUNDS, CANVAS, SHIFTS, SLOTS, Thing
+from limner.world.templates import MARGIN, WIDE, Bank, Floats
 
 FOREIGN = 40.0  # a pixel this far (0 to 255, worst channel) from the background belongs to a thing
 WRONG = 48.0  # a pixel this far from everything that the drawing has within one pixel of it is unexplained
@@ -29,8 +28,10 @@ BLOB = 10  # unexplained pixels that touch and count at least this many are some
 THING_WRONG = 0.14  # a thing with a larger unexplained share is not that thing
 GROUND_WRONG = 24.0  # mean distance of the free area to the background from which the background is unknown
 NEAR = 1.0  # mean squared difference below which a hypothesis is right and the search ends
+GOOD = 0.06  # the share of the squared difference to the background from which no other layout is tried
 LEAST_INSIDE = 0.3  # the least share of foreign pixels from which a container is looked for
-TRIED, SHIFTS_TRIED, KEPT = 4, 4, 6  # frames, shifts, and things of a slot that are compared at full resolution
+TRIED, SHIFTS_TRIED, KEPT = 3, 3, 6  # frames, shifts, and things of a slot that are compared at full resolution
+BLURS = 4  # a drawing is smoothed at most one time less than this to compare it with a picture
 
 _OFFSETS = tuple((x, y) for y in SHIFTS for x in SHIFTS)
 
@@ -42,12 +43,12 @@ class _Frame:
     layout: str
     half: int
     slots: tuple[tuple[int, int], ...]
-    index: NDArray[np.intp]  # (slots * shifts, n): into the flat padded picture
+    index: NDArray[np.intp]  # (slots * shifts, 3n): into the flat padded picture
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """A picture before a background; all padded by ``templates.MARGIN``. ``means`` are flat, by pool size."""
+    """A picture before a background; all padded. ``means``: the smoothed difference by pool size, flat."""
 
     name: str
     surface: Floats
@@ -71,8 +72,18 @@ class _Guess:
     apart: Floats | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The nearest guess so far, its mean squared distance, and how often its drawing was smoothed for that."""
+
+    cost: float
+    name: str
+    guess: _Guess
+    blur: int
+
+
 def as_canvas(picture: Any) -> Floats:
-    """A picture (H, W, 3) uint8, or a PIL image, as (64, 64, 3) float32, 0 to 255; larger ones are area-averaged."""
+    """A picture (H, W, 3) uint8, or a PIL image, as (3, 64, 64) float32, 0 to 255; larger ones are area-averaged."""
     if isinstance(picture, Image.Image):
         picture = picture.convert("RGB")
     array = np.asarray(picture)
@@ -83,7 +94,8 @@ def as_canvas(picture: Any) -> Floats:
         raise ValueError(f"wanted a picture of at least {CANVAS} pixels a side, got {side}; enlarge it first")
     if side % CANVAS:
         array = np.asarray(Image.fromarray(array).resize((CANVAS, CANVAS), Image.Resampling.BOX))
-    return templates.pooled(array.astype(np.float32), array.shape[0] // CANVAS)
+    planes = np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32)
+    return planes if len(array) == CANVAS else templates.pooled(planes, len(array) // CANVAS)
 
 
 def read(picture: NDArray[np.uint8] | Image.Image, *, strict: bool = True) -> Reading:
@@ -93,67 +105,79 @@ def read(picture: NDArray[np.uint8] | Image.Image, *, strict: bool = True) -> Re
     to see what a picture is nearest to; never for scores). Raises ``ValueError`` for anything but a square RGB picture.
     """
     surface = as_canvas(picture)
-    best: tuple[float, str, _Guess] | None = None
+    best = _Best(np.inf, BACKGROUNDS[0], _Guess(None, (), np.inf), 0)
     for name in _likely_backgrounds(surface):
-        for guess in _hypotheses(_view(surface, name)):
-            cost = float(np.square(surface - _drawn(name, guess.things)).mean())
-            if best is None or cost < best[0]:
-                best = (cost, name, guess)
-            if cost < NEAR:
-                return _judged(surface, name, guess, strict)
-    assert best is not None  # the empty canvas is always a hypothesis
-    return _judged(surface, best[1], best[2], strict)
+        view = _view(surface, name)
+        guesses = [_Guess(None, (), view.energy)]
+        best = min(best, _compared(surface, name, guesses[0]), key=_cost)
+        for layout in _possible(surface, name):
+            tried = [_inside(view)] if layout == "inside" else [_placed(view, frame) for frame in _frames(layout)]
+            guesses.extend(tried)
+            best = min(best, _compared(surface, name, min(tried, key=_cost)), key=_cost)
+            if best.cost < NEAR:
+                return _judged(surface, best, strict)
+            if best.cost * surface.size < GOOD * view.energy:
+                break
+        least = min(guess.cost for guess in guesses)
+        for guess in sorted(guesses, key=_cost)[:TRIED]:
+            if guess.cost <= least * 1.5:
+                best = min(best, _compared(surface, name, _refined(view, guess, best.blur)), key=_cost)
+        if best.cost < NEAR:
+            break
+    return _judged(surface, best, strict)
+
+
+def _cost(guess: _Guess | _Best) -> float:
+    return guess.cost
+
+
+def _compared(surface: Floats, name: str, guess: _Guess) -> _Best:
+    """The mean squared distance of a guess's drawing to the picture, for the blur that suits the picture best."""
+    drawn, costs = templates.composed(name, guess.things), [np.inf]
+    for times in range(BLURS):
+        drawn = templates.smooth(drawn) if times else drawn
+        costs.append(_squared(surface - drawn) / surface.size)
+        if costs[-1] < NEAR or costs[-1] > costs[-2]:
+            break
+    blur = int(np.argmin(costs))
+    return _Best(costs[blur], name, guess, blur - 1)
+
+
+def _squared(values: Floats) -> float:
+    flat = np.ravel(values)
+    return float(flat @ flat)
 
 
 def _likely_backgrounds(surface: Floats) -> list[str]:
     """The backgrounds that the picture may have, likeliest first. Things cost every background about the same."""
-    apart = np.abs(templates.backgrounds()[:, ::2, ::2] - surface[::2, ::2]).mean(axis=-1)
-    costs = np.minimum(apart, FOREIGN).mean(axis=(1, 2))
+    apart = np.abs(templates.backgrounds()[..., ::2, ::2] - surface[..., ::2, ::2]).sum(axis=1)
+    costs = np.minimum(apart, 3 * FOREIGN).mean(axis=(1, 2)) / 3
     order = np.argsort(costs)
     return [BACKGROUNDS[i] for i in order[:3] if costs[i] < costs[order[0]] + 2.0]
 
 
 def _view(surface: Floats, name: str) -> _View:
-    wide, ground = templates.padded(surface), _wide_background(name)
+    wide, ground = templates.padded(surface), templates.wide_background(name)
     difference = wide - ground
-    inner = surface - templates.background(name)
-    means = {pool: _pooled_everywhere(difference, pool) for pool in (2, 4)}
-    return _View(name, wide, ground, difference, means, float(np.square(inner).sum()))
+    soft = templates.smooth(difference)
+    means = {pool: _pooled_everywhere(soft, pool) for pool in (2, 4)}
+    return _View(name, wide, ground, difference, means, _squared(difference[:, MARGIN:-MARGIN, MARGIN:-MARGIN]))
 
 
-def _hypotheses(view: _View) -> Iterator[_Guess]:
-    """Guesses on this background: first the best of every layout that may be, then the likeliest of them refined."""
-    edge = templates.MARGIN
-    foreign = np.abs(view.difference[edge:-edge, edge:-edge]).max(axis=-1) > FOREIGN
-    yield _Guess(None, (), view.energy)
-    guesses: list[_Guess] = []
-    for layout in _possible(foreign):
-        if layout == "inside":
-            tried = [_inside(view)]
-        else:
-            tried = [_placed(view, frame) for frame in _frames(layout)]
-        yield min(tried, key=_cost)
-        guesses.extend(tried)
-    for guess in sorted(guesses, key=_cost)[:TRIED]:
-        yield _refined(view, guess)
-
-
-def _possible(foreign: NDArray[np.bool_]) -> list[str]:
+def _possible(surface: Floats, name: str) -> list[str]:
     """The layouts that leave (about) the fewest foreign pixels outside, the least roomy of them first."""
-    if not foreign.any():
+    foreign = unexplained(surface, name, ()) > FOREIGN
+    total = int(foreign.sum())
+    if not total:
         return []
-    outside = {layout: int((foreign & _free(layout)).sum()) for layout in SLOTS}
-    least = min(outside.values())
+    outside = {layout: int(np.count_nonzero(foreign & _free(layout))) for layout in SLOTS}
+    most = min(outside.values()) + max(BLOB, total // 12)
     kept = [
         layout
         for layout, strange in outside.items()
-        if strange <= least + BLOB and (layout != "inside" or foreign.mean() > LEAST_INSIDE)
+        if strange <= most and (layout != "inside" or total > LEAST_INSIDE * foreign.size)
     ]
-    return sorted(kept, key=lambda layout: -int(_free(layout).sum()))
-
-
-def _cost(guess: _Guess) -> float:
-    return guess.cost
+    return sorted(kept, key=lambda layout: (outside[layout] > BLOB, -_room(layout)))
 
 
 def _placed(view: _View, frame: _Frame) -> _Guess:
@@ -161,7 +185,7 @@ def _placed(view: _View, frame: _Frame) -> _Guess:
     sizes = templates.bank(frame.half)
     ground, terms = _ground(view.name, frame.layout, frame.half)
     apart = templates.distances(sizes, view.means[sizes.pool][frame.index], ground, terms)
-    apart = apart.reshape(len(frame.slots), len(_OFFSETS), -1) * sizes.pool**2
+    apart = apart.reshape(len(frame.slots), len(_OFFSETS), -1)
     least = np.minimum(apart.min(axis=2), 0)
     shift = int(least.sum(axis=0).argmin())
     dx, dy = _OFFSETS[shift]
@@ -170,25 +194,26 @@ def _placed(view: _View, frame: _Frame) -> _Guess:
         for slot, (x, y) in enumerate(frame.slots)
         if least[slot, shift] < 0
     )
-    return _Guess(frame.layout, things, view.energy + float(least[:, shift].sum()), frame, apart)
+    gain = float(least[:, shift].sum()) * sizes.pool**2
+    return _Guess(frame.layout, things, view.energy + gain, frame, apart)
 
 
-def _refined(view: _View, guess: _Guess) -> _Guess:
-    """A guess of a frame again, its few best shifts and things compared at full resolution."""
+def _refined(view: _View, guess: _Guess, blur: int) -> _Guess:
+    """A guess of a frame again, its few best shifts and things compared at full resolution, as blurred as asked."""
     frame, apart = guess.frame, guess.apart
     if frame is None or apart is None:
         return guess
     sizes = templates.bank(frame.half)
     order = np.minimum(apart.min(axis=2), 0).sum(axis=0).argsort()
     rows = [np.argpartition(near.min(axis=0), KEPT)[:KEPT] for near in apart]
-    patches = [sizes.patches[kept] for kept in rows]
+    patches = [templates.patch_values(sizes.patches[kept], blur) for kept in rows]
     best: tuple[float, list[Thing]] | None = None
     for shift in order[:SHIFTS_TRIED]:
         dx, dy = _OFFSETS[shift]
         total, things = 0.0, []
         for slot, (x, y) in enumerate(frame.slots):
-            if apart[slot, shift].min() < 0:
-                gain, row = _nearest(view, patches[slot], x + dx, y + dy)
+            gain, row = _nearest(view, patches[slot], x + dx, y + dy)
+            if gain < 0:
                 total += gain
                 things.append(sizes.thing(rows[slot][row], x + dx, y + dy))
         if best is None or total < best[0]:
@@ -199,30 +224,30 @@ def _refined(view: _View, guess: _Guess) -> _Guess:
 
 def _nearest(view: _View, patches: Floats, x: int, y: int) -> tuple[float, int]:
     """The patch that is nearest to the picture around (x, y), and what it gains over the bare background."""
-    side = patches.shape[1]
-    ground, seen, bare = (
-        templates.window(part, x, y, side) for part in (view.ground, view.surface, view.difference)
-    )
-    drawn = patches[..., :3] + (1 - patches[..., 3:]) * ground - seen
-    costs = np.einsum("tijc,tijc->t", drawn, drawn)
+    side = patches.shape[-1]
+    ground, seen, bare = (templates.window(part, x, y, side) for part in (view.ground, view.surface, view.difference))
+    apart = (1 - patches[:, 3:]) * ground
+    apart += patches[:, :3]
+    apart -= seen
+    flat = apart.reshape(len(patches), -1)
+    costs = np.einsum("tn,tn->t", flat, flat)
     row = int(costs.argmin())
-    return float(costs[row] - np.einsum("ijc,ijc->", bare, bare)), row
+    return float(costs[row]) - _squared(bare), row
 
 
 def _inside(view: _View) -> _Guess:
     """A container, by what shows of it around the content, and then the content on it."""
     (centre, within), (outer, inner) = SLOTS["inside"]
     boxes, things = templates.bank(outer, container=True), templates.bank(inner)
-    ring, patches = _ring(boxes, _frames("inside")[0].half), boxes.patches.reshape(len(boxes.patches), -1, 4)
-    patches = patches[:, ring]
+    ring = _ring(boxes, inner)
+    patches = templates.patch_values(boxes.patches, 1).reshape(len(boxes.patches), 4, -1)[..., ring]
+    seen, ground = templates.smooth(view.surface), templates.smooth(view.ground)
     best: tuple[float, int, int, int] | None = None
     for dx, dy in _OFFSETS:
-        seen, ground = (
-            templates.window(part, centre[0] + dx, centre[1] + dy, boxes.reach).reshape(-1, 3)[ring]
-            for part in (view.surface, view.ground)
-        )
-        drawn = patches[..., :3] + (1 - patches[..., 3:]) * ground - seen
-        costs = np.einsum("tnc,tnc->t", drawn, drawn)
+        x, y = centre[0] + dx, centre[1] + dy
+        here, back = (templates.window(part, x, y, boxes.reach).reshape(3, -1)[:, ring] for part in (seen, ground))
+        apart = patches[:, :3] + (1 - patches[:, 3:]) * back - here
+        costs = np.einsum("tcn,tcn->t", apart, apart)
         row = int(costs.argmin())
         if best is None or costs[row] < best[0]:
             best = (float(costs[row]), row, dx, dy)
@@ -230,60 +255,66 @@ def _inside(view: _View) -> _Guess:
     _, row, dx, dy = best
     box = boxes.thing(row, centre[0] + dx, centre[1] + dy)
     x, y = within[0] + dx, within[1] + dy
-    filled = templates.padded(_drawn(view.name, (box,)))
+    filled = templates.padded(templates.composed(view.name, (box,)))
     difference = view.surface - filled
-    bare = _View(view.name, view.surface, filled, difference, {}, 0.0)
     cut, behind = (
-        templates.pooled(templates.window(part, x, y, things.side), things.pool).reshape(1, -1, 3)
+        templates.pooled(templates.window(templates.smooth(part), x, y, things.side), things.pool).reshape(1, -1)
         for part in (difference, filled)
     )
     apart = templates.distances(things, cut, behind, templates.behind(things, behind))[0]
     rows = np.argpartition(apart, KEPT)[:KEPT]
-    gain, nearest = _nearest(bare, things.patches[rows], x, y)
-    found = (box, things.thing(rows[nearest], x, y)) if gain < 0 else (box,)
-    edge = templates.MARGIN
-    cost = float(np.square(difference[edge:-edge, edge:-edge]).sum()) + min(gain, 0.0)
-    return _Guess("inside", found, cost)
+    bare = _View(view.name, view.surface, filled, difference, {}, 0.0)
+    gain, nearest = _nearest(bare, templates.patch_values(things.patches[rows], 0), x, y)
+    found = (box, things.thing(rows[nearest], x, y)) if apart.min() < 0 else (box,)
+    return _Guess("inside", found, _squared(difference[:, MARGIN:-MARGIN, MARGIN:-MARGIN]) + min(gain, 0.0))
 
 
-def _judged(surface: Floats, name: str, guess: _Guess, strict: bool) -> Reading:
-    """Look at what the drawing of a guess does not explain."""
-    drawn = _drawn(name, guess.things)
-    residual = float(np.abs(surface - drawn).mean())
-    wrong = unexplained(surface, drawn) > WRONG
+def _judged(surface: Floats, best: _Best, strict: bool) -> Reading:
+    """Look at what the drawing of the best guess does not explain."""
+    name, things = best.name, best.guess.things
+    apart = np.abs(surface - templates.composed(name, things)).mean(axis=0)
+    wrong = unexplained(surface, name, things) > WRONG
     found, unknown = [], []
     taken = np.zeros_like(wrong)
-    for thing in guess.things:
-        shape = _silhouette(thing)
+    for thing in things:
+        shape = templates.silhouette(thing)
         share = float(wrong[shape].mean())
-        box = _tight(shape)
         taken |= shape
         if strict and share > THING_WRONG:
-            unknown.append(box)
+            unknown.append(_tight(shape))
         else:
-            found.append(Found(thing, box, round(1 - share, 4)))
+            found.append(Found(thing, _tight(shape), round(1 - share, 4)))
     if strict:
         unknown.extend(_blobs(wrong & ~_spread(taken)))
     free = ~_spread(taken | wrong)
-    apart = np.abs(surface - drawn).mean(axis=-1)
-    known = not free.any() or float(apart[free].mean()) < GROUND_WRONG
-    return Reading(name if known or not strict else None, tuple(found), tuple(unknown), residual, guess.layout)
+    known = not strict or not free.any() or float(apart[free].mean()) < GROUND_WRONG
+    return Reading(
+        name if known else None, tuple(found), tuple(unknown), round(float(apart.mean()), 3), best.guess.layout
+    )
 
 
-def unexplained(surface: Floats, drawn: Floats) -> Floats:
+def unexplained(surface: Floats, name: str, things: tuple[Thing, ...]) -> Floats:
     """How far every pixel is from the range of the drawing's pixels within one pixel, worst channel: (64, 64).
 
     A blurred or slightly moved edge lies between its two sides and so counts as explained.
     """
-    near = _neighbours(drawn)
-    over = np.maximum(surface - near.max(axis=0), near.min(axis=0) - surface)
-    return np.maximum(over.max(axis=-1), 0)
+    low, high = _range(templates.composed(name, things)) if things else _background_range(name)
+    return np.maximum(np.maximum(surface - high, low - surface).max(axis=0), 0)
 
 
-def _neighbours(surface: Floats) -> Floats:
-    """A picture and its eight moves by one pixel, edges repeated: (9, 64, 64, c)."""
-    wide = np.pad(surface, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    return np.stack([wide[y : y + CANVAS, x : x + CANVAS] for y in range(3) for x in range(3)])
+def _range(surface: Floats) -> tuple[Floats, Floats]:
+    """The least and the greatest value within one pixel, each (3, 64, 64)."""
+    wide = np.pad(surface, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    low = np.minimum(np.minimum(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:])
+    high = np.maximum(np.maximum(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:])
+    low = np.minimum(np.minimum(low[..., :-2], low[..., 1:-1]), low[..., 2:])
+    high = np.maximum(np.maximum(high[..., :-2], high[..., 1:-1]), high[..., 2:])
+    return low, high
+
+
+@cache
+def _background_range(name: str) -> tuple[Floats, Floats]:
+    return _range(templates.background(name))
 
 
 def _spread(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -317,52 +348,37 @@ def _blobs(mask: NDArray[np.bool_]) -> list[Box]:
         if len(part) >= BLOB:
             ys, xs = zip(*part, strict=True)
             boxes.append((min(xs), min(ys), max(xs) + 1, max(ys) + 1))
-    return boxes
-
-
-def _drawn(name: str, things: tuple[Thing, ...]) -> Floats:
-    """The clean picture (64, 64, 3) of things on a background."""
-    return np.asarray(draw.render(Scene(name, things), CANVAS), dtype=np.float32)
-
-
-def _silhouette(thing: Thing) -> NDArray[np.bool_]:
-    """Where a thing covers at least half of a pixel: (64, 64)."""
-    sizes = templates.bank(thing.half, container=thing.kind == CONTAINER and thing.half == SLOTS["inside"][1][0])
-    mask = np.zeros((CANVAS + 2 * templates.MARGIN, CANVAS + 2 * templates.MARGIN), dtype=bool)
-    templates.window(mask, thing.x, thing.y, sizes.reach)[...] = sizes.patches[sizes.row(thing), ..., 3] >= 0.5
-    return mask[templates.MARGIN : -templates.MARGIN, templates.MARGIN : -templates.MARGIN]
+    return sorted(boxes)
 
 
 def _pooled_everywhere(surface: Floats, pool: int) -> Floats:
-    """Means over the ``pool x pool`` pixels that start at each pixel, flat: (80, 80, c) to (6400, c)."""
-    height, width, channels = surface.shape
-    across = sum(surface[:, x : width - pool + 1 + x] for x in range(pool))
-    total = sum(across[y : height - pool + 1 + y] for y in range(pool))
+    """Means over the ``pool x pool`` pixels that start at each pixel, flat: (3, 80, 80) to (3 * 6400)."""
+    width = WIDE - pool + 1
+    rows = surface[:, :width].copy()
+    for y in range(1, pool):
+        rows += surface[:, y : y + width]
+    cells = rows[..., :width].copy()
+    for x in range(1, pool):
+        cells += rows[..., x : x + width]
     means = np.zeros_like(surface)
-    means[: height - pool + 1, : width - pool + 1] = total / np.float32(pool**2)
-    return means.reshape(-1, channels)
+    means[:, :width, :width] = cells / np.float32(pool**2)
+    return means.ravel()
 
 
 @cache
 def _frames(layout: str) -> tuple[_Frame, ...]:
-    """A layout in each of its sizes (for ``inside``: the size of the content, in the content's slot)."""
+    """A layout in each of its sizes."""
     slots, halves = SLOTS[layout]
-    if layout == "inside":
-        slots, halves = slots[1:], halves[1:]
     return tuple(_frame(layout, half, slots) for half in halves)
 
 
 def _frame(layout: str, half: int, slots: tuple[tuple[int, int], ...]) -> _Frame:
     sizes = templates.bank(half)
-    width = CANVAS + 2 * templates.MARGIN
-    steps = np.arange(0, sizes.side, sizes.pool)
-    index = []
-    for x, y in slots:
-        for dx, dy in _OFFSETS:
-            left, top = x + dx - sizes.side // 2, y + dy - sizes.side // 2
-            index.append(
-                ((steps + top + templates.MARGIN)[:, None] * width + steps + left + templates.MARGIN).ravel()
-            )
+    steps = np.arange(0, sizes.side, sizes.pool) + MARGIN - sizes.side // 2
+    planes = np.arange(3)[:, None, None] * WIDE**2
+    index = [
+        (planes + (steps + y + dy)[:, None] * WIDE + steps + x + dx).ravel() for x, y in slots for dx, dy in _OFFSETS
+    ]
     return _Frame(layout, half, slots, np.stack(index))
 
 
@@ -370,25 +386,27 @@ def _frame(layout: str, half: int, slots: tuple[tuple[int, int], ...]) -> _Frame
 def _free(layout: str) -> NDArray[np.bool_]:
     """Where no thing of a layout can ever be, whatever its shift and size: (64, 64)."""
     slots, halves = SLOTS[layout]
+    sizes = [templates.bank(halves[0], container=True)] if layout == "inside" else map(templates.bank, halves)
+    reach = max(SHIFTS) + max(bank.reach for bank in sizes) // 2
     free = np.ones((CANVAS, CANVAS), dtype=bool)
-    reach = max(SHIFTS) + max(templates.bank(half, layout == "inside" and half == halves[0]).reach for half in halves) // 2
     for x, y in slots:
         free[max(y - reach, 0) : y + reach, max(x - reach, 0) : x + reach] = False
     return free
 
 
 @cache
-def _ground(name: str, layout: str, half: int) -> tuple[Floats, Floats]:
-    """The background in every window of a frame, (windows, n, 3), and its terms, (windows, T)."""
-    (frame,) = (frame for frame in _frames(layout) if frame.half == half)
-    sizes = templates.bank(half)
-    ground = _pooled_everywhere(_wide_background(name), sizes.pool)[frame.index]
-    return ground, templates.behind(sizes, ground)
+def _room(layout: str) -> int:
+    """How many pixels of the canvas no thing of a layout can ever touch."""
+    return int(np.count_nonzero(_free(layout)))
 
 
 @cache
-def _wide_background(name: str) -> Floats:
-    return templates.padded(templates.background(name))
+def _ground(name: str, layout: str, half: int) -> tuple[Floats, Floats]:
+    """The background in every window of a frame, (windows, 3n), and its terms, (windows, T)."""
+    (frame,) = (frame for frame in _frames(layout) if frame.half == half)
+    sizes = templates.bank(half)
+    ground = _pooled_everywhere(templates.wide_background(name), sizes.pool)[frame.index]
+    return ground, templates.behind(sizes, ground)
 
 
 @cache
@@ -397,6 +415,6 @@ def _ring(boxes: Bank, half: int) -> NDArray[np.intp]:
     (x0, y0), (x1, y1) = SLOTS["inside"][0]
     free = np.zeros((boxes.reach, boxes.reach), dtype=bool)
     free[::2, ::2] = True
-    left, top = x1 - x0 + boxes.reach // 2 - half - 1, y1 - y0 + boxes.reach // 2 - half - 1
-    free[top : top + 2 * half + 2, left : left + 2 * half + 2] = False
+    left, top = x1 - x0 + boxes.reach // 2 - half - 2, y1 - y0 + boxes.reach // 2 - half - 2
+    free[top : top + 2 * half + 4, left : left + 2 * half + 4] = False
     return np.flatnonzero(free)
