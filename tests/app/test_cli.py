@@ -112,10 +112,13 @@ def bad_inputs():
     yield "no lessons", ["world", "export", "-n", "0"], "-n 0"
 
 
-@pytest.mark.parametrize(
-    "box",
-    ["╭─ Oh ─╮\n│ No,   │\n│ that. │\n│ ───── │\n│ Help  │\n╰───────╯", "+- Oh -+\n| No,  |\n| that. |\n+------+"],
-)
+BOXES = [
+    "╭─ Oh ─╮\n│ No,   │\n│ that. │\n│ ───── │\n│ Help  │\n╰───────╯\n",
+    " Oh    \n ------\n  No,  \n  that.\n       \n  Help \n",
+]
+
+
+@pytest.mark.parametrize("box", BOXES)
 def test_a_boxed_message_becomes_a_sentence(box):
     assert _sentence(box) == "No, that."
 

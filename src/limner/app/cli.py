@@ -60,15 +60,14 @@ def _app() -> SubcommandApp:
 
 
 def _sentence(box: str) -> str:
-    """The first paragraph of a boxed message, as one line."""
+    """The first paragraph below the title of a boxed message, as one line."""
     words: list[str] = []
-    for line in box.splitlines():
-        inner = line.strip().strip("│|").strip()
-        if not inner.strip("─-") or inner.startswith(("╭", "╰", "+-")):
-            if words:
-                break
-            continue
-        words.append(inner)
+    for line in box.splitlines()[1:]:
+        inner = line.strip(" │|╰╯─-+")
+        if inner:
+            words.append(inner)
+        elif words:
+            break
     return " ".join(words) or "these arguments cannot be read"
 
 
