@@ -1,8 +1,9 @@
 """Which compositions are kept for tests, decided by stable hashes of names, the same in every process and version.
 
 Held out of every training picture, plan and caption: for most kinds one colour; for many kinds one number of
-copies; some (number, kind, colour) triples; some pairs of kinds in one picture. Reasoning prompts have a key (such
-as riddle, sum and colour together) of which a share is held out too. ``FORBIDDEN`` never occurs in training at all.
+copies; some (number, kind, colour) triples; some pairs of kinds in one picture; and a share of all whole contents
+(things, arrangement and background together), whose pieces may all be known. Reasoning prompts have a key (such as
+riddle, sum and colour together) of which a share is held out too. ``FORBIDDEN`` never occurs in training at all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from limner.world.scene import COLOURS, KINDS
 SPLITS: tuple[str, ...] = ("train", "new_compositions", "new_wordings", "text_only")
 FORBIDDEN = "( 3 + 6 ) lives"  # as words joined by spaces; the riddle that the demonstration asks
 KEY_SHARE = 0.12
+SCENE_SHARE = 0.15
 
 
 @cache
@@ -87,9 +89,14 @@ def novelty_of(content: Content) -> tuple[str, ...]:
     return novelty([{"kind": kind, "colour": colour} for kind, colour in content.things])
 
 
+def held_scene(content: Content) -> bool:
+    """Whether this whole content is kept for tests, although its pieces may be known."""
+    return share("scene", content.layout, content.things, content.background) < SCENE_SHARE
+
+
 def may_train(content: Content) -> bool:
     """Whether training may show this content as a picture or a plan."""
-    return not novelty_of(content)
+    return not novelty_of(content) and not held_scene(content)
 
 
 def held_table() -> list[tuple[str, str | None, int | None]]:

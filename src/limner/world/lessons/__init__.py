@@ -102,7 +102,7 @@ def _tags(group: str, draft: Draft, pen: Pen) -> tuple[str, ...] | None:
     held = splits.held_key(group, draft.key) or forbidden
     seen = draft.content is None or splits.may_train(draft.content)
     if pen.split == "new_compositions":
-        unseen = splits.novelty(draft.facts.get("include", []))
+        unseen = splits.novelty(draft.facts.get("include", [])) + _unseen_scene(draft)
         if not unseen and not held:
             return None
         return (*unseen, "unseen_key") if held else unseen
@@ -113,3 +113,11 @@ def _tags(group: str, draft: Draft, pen: Pen) -> tuple[str, ...] | None:
     if pen.split == "text_only":
         return ("text_fact",) if pen.text_fact else None
     return ("text_fact",) if pen.text_fact else ()
+
+
+def _unseen_scene(draft: Draft) -> tuple[str, ...]:
+    """The tag of a draft whose prompt fixes a whole content that training never shows."""
+    clauses = draft.facts.get("include", [])
+    fixed = all(isinstance(c.get("kind"), str) and isinstance(c.get("colour"), str) for c in clauses)
+    held = draft.content is not None and splits.held_scene(draft.content)
+    return ("unseen_scene",) if clauses and fixed and held else ()
