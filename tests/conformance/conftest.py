@@ -4,10 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import torch
+from PIL import Image as pil
 
+from limner.codecs.magvit import MagvitCodec, MagvitConfig
+from limner.codecs.magvit_layers import Stack
+from limner.codecs.quantise import Quantiser
 from limner.models.base import Model
 from limner.models.echo import Echo
-from limner.parts import Conversation, Part, PartKind, Plan, Sample, Task, user
+from limner.models.mmada.config import Defaults, MMaDAConfig
+from limner.models.mmada.model import MMaDA
+from limner.models.mmada.tokenizer import find_specials, make_word_tokenizer
+from limner.parts import Conversation, Image, PartKind, Plan, Sample, Task, user
 from limner.process.base import Draw, Scored
 from limner.turn import draws, log_prob, rollout
 
@@ -34,23 +42,57 @@ class Case:
         return drawn, log_prob(model or self.model, samples, drawn)
 
 
-def echo() -> Case:
-    model = Echo(seed=0)
-    picture: Part = model.decode("image", model.encode([model_picture()]))[0]
-    conversations = ((user("a red cat"),), (user("what is this?", picture),), (user("two blue dogs in the snow"),))
-    return Case(model, conversations, model.plan(["thinking", "image", "text"]), ("image", "thinking"))
-
-
-def model_picture() -> Part:
-    """A picture that no model drew: a colour ramp."""
-    from PIL import Image as pil
-
-    from limner.parts import Image
-
+def ramp() -> Image:
+    """A picture that no model drew."""
     return Image(pil.linear_gradient("L").resize((64, 64)).convert("RGB"))
 
 
-FAMILIES: dict[str, Callable[[], Case]] = {"echo": echo}
+def echo() -> Case:
+    model = Echo(seed=0)
+    conversations = ((user("a red cat"),), (user("what is this?", ramp()),), (user("two blue dogs in the snow"),))
+    return Case(model, conversations, model.plan(["thinking", "image", "text"]), ("image", "thinking"))
+
+
+def mmada() -> Case:
+    tokenizer = make_word_tokenizer(["a red cat", "two blue dogs in the snow", "what is this?"])
+    stack = Stack(base=16, widths=(1,), blocks=(1,), patch=8, groups=8)
+    torch.manual_seed(0)
+    codec = MagvitCodec(MagvitConfig(stack, stack, Quantiser("lfq", (2,) * 4)))
+    config = MMaDAConfig(
+        width=32,
+        layers=2,
+        heads=2,
+        kv_heads=2,
+        mlp=64,
+        rows=tokenizer.get_vocab_size() + codec.num_codes,
+        max_length=128,
+        text_vocabulary=tokenizer.get_vocab_size(),
+        codes=codec.num_codes,
+        specials=find_specials(tokenizer),
+        text_budget=64,
+        grids={32: 4},
+        defaults=Defaults(
+            text_limit=8,
+            thinking_limit=16,
+            block=8,
+            tokens_per_step=2,
+            size=32,
+            picture_steps=4,
+            picture_guidance=1.0,
+        ),
+        stop_early=True,
+    )
+    model = MMaDA.fresh(config, tokenizer, codec)
+    with torch.no_grad():
+        for name, weight in model.network.named_parameters():
+            if weight.ndim > 1:
+                weight.mul_(8.0)  # fresh weights say almost the same of everything
+            assert torch.isfinite(weight).all(), name
+    conversations = ((user("a red cat"),), (user("what is this?", ramp()),), (user("two blue dogs in the snow"),))
+    return Case(model, conversations, model.plan(["thinking", "image", "text"]), ("image", "thinking", "text"))
+
+
+FAMILIES: dict[str, Callable[[], Case]] = {"echo": echo, "mmada": mmada}
 
 
 @pytest.fixture(scope="session", params=sorted(FAMILIES))

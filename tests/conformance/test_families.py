@@ -44,7 +44,7 @@ def test_prompts_have_different_lengths(case):
 def test_the_plan_asks_for_the_wanted_parts_in_order(case):
     kinds = [ask.kind for ask in case.plan]
     assert [ask.kind for ask in case.model.plan(kinds)] == kinds
-    assert all(ask.steps and ask.guidance is not None and ask.temperature is not None for ask in case.model.plan(kinds))
+    assert all(ask.guidance is not None and ask.temperature is not None for ask in case.model.plan(kinds))
     assert [part.kind for part in case.samples()[0].reply] == kinds
 
 
@@ -182,9 +182,11 @@ def test_every_importance_ratio_is_one_while_the_weights_stand(case):
 def test_saved_and_loaded_a_model_replies_the_same(case, tmp_path):
     folder = tmp_path / "model"
     case.model.save(folder)
+    files = sorted(path.name for path in folder.rglob("*"))
+    assert not [name for name in files if "part" in name], "files that were written beside their place are moved there"
     case.model.save(folder)
+    assert sorted(path.name for path in folder.rglob("*")) == files
     assert json.loads((folder / "config.json").read_text())["family"] == case.model.family
-    assert sorted(path.suffix for path in folder.iterdir()) == sorted({path.suffix for path in folder.iterdir()})
     loaded = type(case.model).load(folder)
     ours, theirs = case.model.state_dict(), loaded.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

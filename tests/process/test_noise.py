@@ -1,4 +1,4 @@
-"""Statistical checks have fixed seeds, so they never flicker; the odds say how rarely a fair generator would fail them."""
+"""Statistical checks have fixed seeds and never flicker; the odds say how rarely a fair generator fails them."""
 
 import math
 

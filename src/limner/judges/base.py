@@ -19,6 +19,9 @@ def weigh(**judges: tuple[Judge, float]) -> Judge:
 
     def judge(samples: Sequence[Sample]) -> list[Verdict]:
         opinions = {name: each(samples) for name, (each, _) in judges.items()}
+        for name, verdicts in opinions.items():
+            if len(verdicts) != len(samples):
+                raise ValueError(f"the judge {name!r} gave {len(verdicts)} verdicts for {len(samples)} samples")
         verdicts = []
         for i in range(len(samples)):
             scores = {name: opinions[name][i].score for name in judges}
