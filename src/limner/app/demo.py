@@ -21,9 +21,9 @@ PROMPTS = (
     "a blue car",
     "a boat at sea",
     "the opera house when it is noon in new york",
-    "a fruit that is not a banana",
+    "a cat or a dog, not the dog",
 )
-QUESTION = "how many apples are there ?"  # about the picture of the first prompt
+QUESTION = "how many apples are there?"  # about the picture of the first prompt
 
 
 @dataclass(frozen=True)
