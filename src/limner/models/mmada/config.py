@@ -1,7 +1,8 @@
 """Everything about an MMaDA model that is not a weight: the network's sizes, the vocabulary's layout, the defaults.
 
-A released ``config.json`` uses LLaDA's field names (``d_model``, ``n_layers``, ...). They are read and written back as they
-are; what the release keeps in its code (special ids, text budget, sampling defaults) stands in one more field, ``limner``.
+A released ``config.json`` uses LLaDA's field names (``d_model``, ``n_layers``, ...). They are read and written back as
+they are; what the release keeps in its code (special ids, text budget, sampling defaults) stands in one more field,
+``limner``.
 """
 
 from __future__ import annotations
@@ -71,8 +72,9 @@ class Defaults:
 class MMaDAConfig:
     """An MMaDA model as data.
 
-    ``text_vocabulary`` is the tokenizer's length; picture code c has id ``text_vocabulary + c``. ``grids`` maps a picture
-    size in pixels to the side of its square of codes; two sizes may share a grid (a codec with a larger decoder).
+    ``text_vocabulary`` is the tokenizer's length; picture code c has id ``text_vocabulary + c``. ``grids`` maps a
+    picture size in pixels to the side of its square of codes; two sizes may share a grid (a codec with a larger
+    decoder).
 
     ``attention``: "masked" never looks at padding (the official inference code today), "full" looks at everything (what
     the released weights were trained with), "legacy-soft" lets padding count one logit less (the official training code
@@ -129,21 +131,25 @@ class MMaDAConfig:
     def to_json(self) -> dict[str, Any]:
         """A ``config.json`` that the official classes read, with limner's own fields under ``limner``."""
         own = ("text_budget", "instruction", "attention", "padding", "words_only", "stop_early", "suffix")
-        return {name: getattr(self, ours) for ours, name in LLADA.items()} | FIXED | {
-            "embedding_size": self.rows,
-            "new_vocab_size": self.rows,
-            "num_vq_tokens": self.grid(0) ** 2,
-            "mask_token_id": self.specials.mask,
-            "eos_token_id": self.specials.eos,
-            "pad_token_id": self.specials.eos,
-            "limner": {name: getattr(self, name) for name in own}
-            | {"specials": asdict(self.specials), "defaults": asdict(self.defaults)}
-            | {"grids": {str(size): side for size, side in self.grids.items()}},
-        }
+        return (
+            {name: getattr(self, ours) for ours, name in LLADA.items()}
+            | FIXED
+            | {
+                "embedding_size": self.rows,
+                "new_vocab_size": self.rows,
+                "num_vq_tokens": self.grid(0) ** 2,
+                "mask_token_id": self.specials.mask,
+                "eos_token_id": self.specials.eos,
+                "pad_token_id": self.specials.eos,
+                "limner": {name: getattr(self, name) for name in own}
+                | {"specials": asdict(self.specials), "defaults": asdict(self.defaults)}
+                | {"grids": {str(size): side for size, side in self.grids.items()}},
+            }
+        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The config in a ``config.json``, released or written by ``to_json``. Raises ValueError for another network."""
+        """The config in a ``config.json``, released or written by ``to_json``; ValueError for another network."""
         for name, wanted in FIXED.items():
             if name in data and data[name] != wanted:
                 raise ValueError(f"config field {name} is {data[name]!r}, but MMaDA is built with {wanted!r}")

@@ -1,7 +1,7 @@
 """MMaDA (2505.15809): one masked-diffusion transformer that reads and writes words and pictures.
 
-    model = MMaDA.load("pretrained/mmada")
-    for step in stream(model, [(user("a red apple"),)], model.plan(["thinking", "image"]), [0]): ...
+model = MMaDA.load("pretrained/mmada")
+for step in stream(model, [(user("a red apple"),)], model.plan(["thinking", "image"]), [0]): ...
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class MMaDA(Model):
                 f"{config.text_vocabulary}; set text_vocabulary to the tokenizer's length"
             )
         if codec is not None and codec.num_codes > config.codes:
-            raise ValueError(f"the codec has {codec.num_codes} codes, the model only {config.codes}: they do not belong together")
+            raise ValueError(
+                f"the codec has {codec.num_codes} codes, the model {config.codes}: they do not belong together"
+            )
         self.config = config
         self.tokenizer = tokenizer
         self.renderer = Renderer(config, tokenizer)
@@ -145,7 +147,7 @@ class MMaDA(Model):
         values = self._codes(part) if isinstance(part, Image) else self._written(part)
         known = self.renderer.values([values], length) if not isinstance(part, Image) else torch.tensor([values])
         if known.shape[1] != length:
-            raise ValueError(f"the known picture has {known.shape[1]} codes, but {length} are to be made; give its size")
+            raise ValueError(f"the known picture has {known.shape[1]} codes, {length} are to be made: give its size")
         free = torch.tensor([mask], dtype=torch.bool)
         return known.expand(rows, -1).to(self.device), free.expand(rows, -1).to(self.device)
 
@@ -205,13 +207,13 @@ class MMaDA(Model):
         assert not isinstance(part, Image)
         if part.raw is not None:
             return list(part.raw)
-        eos = self.config.specials.eos
-        return [*(self.renderer.thought(part.text) if isinstance(part, Thinking) else self.renderer.ids(part.text)), eos]
+        ids = self.renderer.thought(part.text) if isinstance(part, Thinking) else self.renderer.ids(part.text)
+        return [*ids, self.config.specials.eos]
 
     # checkpoints
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write ``config.json``, ``model.safetensors`` (released names, in ``dtype``), ``tokenizer.json`` and ``codec/``."""
+        """Write ``config.json``, ``model.safetensors`` (released names), ``tokenizer.json`` and ``codec/``."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         partial_file = folder / "model.safetensors.partial"
@@ -232,13 +234,15 @@ class MMaDA(Model):
         dtype: torch.dtype = torch.float32,
         codec: Path | None = None,
     ) -> Self:
-        """A checkpoint folder, limner's or released. ``codec`` is the codec's folder (default: ``codec/`` inside, if there).
+        """A checkpoint folder, limner's or released. ``codec`` is the codec's folder (default: ``codec/`` inside).
 
         Raises ValueError for missing files and weights that do not fit. ``model.certificate`` says what was matched.
         """
         folder = Path(folder)
         if not (folder / "config.json").is_file():
-            raise ValueError(f"no config.json in {folder}; an MMaDA folder holds config.json, weights and tokenizer.json")
+            raise ValueError(
+                f"no config.json in {folder}; a model folder holds config.json, weights and tokenizer.json"
+            )
         config = MMaDAConfig.from_json(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         where = codec if codec is not None else folder / "codec"
         shows = load_codec(Path(where), dtype) if codec is not None or where.is_dir() else None
@@ -250,9 +254,7 @@ class MMaDA(Model):
         return model.to(device).eval()
 
     @classmethod
-    def around(
-        cls, config: MMaDAConfig, tokenizer: Tokenizer, network: Network, codec: MagvitCodec | None
-    ) -> Self:
+    def around(cls, config: MMaDAConfig, tokenizer: Tokenizer, network: Network, codec: MagvitCodec | None) -> Self:
         """A model around a network that has its weights already."""
         with torch.device("meta"):
             model = cls(config, tokenizer, codec)

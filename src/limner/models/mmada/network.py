@@ -1,8 +1,9 @@
 """MMaDA's network: a Llama that looks both ways (LLaDA 2502.09992; MMaDA 2505.15809).
 
-It computes what transformers' ``LlamaForCausalLM`` computes with a full mask (a test says so) in a hundred lines: importing
-that class costs seconds, which a command that draws one small picture should not pay, and rope in float32 under
-bfloat16 weights is this network's own. Shape letters: B rows, T tokens, D width, H heads, V rows of the output table.
+It computes what transformers' ``LlamaForCausalLM`` computes with a full mask (a test says so) in a hundred lines:
+importing that class costs seconds, which a command that draws one small picture should not pay, and rope in float32
+under bfloat16 weights is this network's own. Shape letters: B rows, T tokens, D width, H heads, V rows of the output
+table.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ class Network(nn.Module):
 def attention_bias(regime: str, kept: Tensor, dtype: torch.dtype) -> Tensor | None:
     """What attention adds for padding, by regime; None when a batch has no padding or looks at it as at any token.
 
-    "masked": a boolean (B, 1, 1, T), True where a key may be seen. "legacy-soft": (B, 1, T, T) with 1 between kept tokens
-    and 0 elsewhere, so padding counts one logit less.
+    "masked": a boolean (B, 1, 1, T), True where a key may be seen. "legacy-soft": (B, 1, T, T) with 1 between kept
+    tokens and 0 elsewhere, so padding counts one logit less.
     """
     if regime == "full" or bool(kept.all()):
         return None
@@ -116,7 +117,7 @@ def attention_bias(regime: str, kept: Tensor, dtype: torch.dtype) -> Tensor | No
 
 
 def angles(length: int, size: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (T, 1, size) in float32, the same for both halves of a head, the first half's sines negative."""
+    """Cosines and sines (T, 1, size) in float32 for both halves of a head, the first half's sines negative."""
     frequency = theta ** (-torch.arange(0, size, 2, dtype=torch.float32, device=device) / size)
     angle = torch.outer(torch.arange(length, dtype=torch.float32, device=device), frequency)[:, None, :]
     cos, sin = angle.cos(), angle.sin()

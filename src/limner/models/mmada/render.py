@@ -1,12 +1,13 @@
 """How a conversation stands before MMaDA: the one place with tags and templates (spec section 5).
 
-    words       [<|mmu|> {<|soi|> codes <|eoi|>}...]  BOS chat  | answer
-    pictures    <|t2i|> BOS text EOS <|soi|>                    | codes | <|eoi|>     one message of plain text
-                <|r2i|> {<|soi|> codes <|eoi|>}... BOS chat EOS <|soi|>  | codes | <|eoi|>     anything else, thoughts above all
+    words      [<|mmu|> {<|soi|> codes <|eoi|>}...]  BOS chat  | answer
+    a picture  <|t2i|> BOS text EOS <|soi|>  | codes |  <|eoi|>                               one message of plain text
+               <|r2i|> {<|soi|> codes <|eoi|>}... BOS chat EOS <|soi|>  | codes |  <|eoi|>    anything else: a thought
 
-All pictures of a conversation stand in front, in their order. Padding stands on the left, inside a batch only, or up to the
-text budget. Dropped condition: pictures of either layout are drawn from ``<|t2i|> BOS EOS``, so that there is one
-unconditional picture to learn; for words everything known is masked. Training rows and inference go through the same lines.
+All pictures of a conversation stand in front, in their order. Padding stands on the left, inside a batch only, or up to
+the text budget. Dropped condition: pictures of either layout are drawn from ``<|t2i|> BOS EOS``, so that there is one
+unconditional picture to learn; for words everything known is masked. Training rows and inference go through the same
+lines.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _REMEMBERED = 50_000
 
 @dataclass
 class Script:
-    """A conversation as a renderer sees it: pictures as codes, finished turns as (role, text), the reply so far as ids."""
+    """A conversation as a renderer sees it: pictures as codes, turns as (role, text), the reply so far as ids."""
 
     turns: list[tuple[str, str]]
     pictures: list[Ids] = field(default_factory=list)
@@ -72,13 +73,13 @@ class Renderer:
         return self.wrap(self.ids(text + header("assistant"))) + (said or [])
 
     def t2i(self, ids: Ids) -> Ids:
-        """``<|t2i|> BOS text EOS``, cut to the text budget with EOS in the last place."""
+        """``<|t2i|> BOS text EOS``, cut to the text budget and one token more, with EOS in the last place."""
         s, T = self.config.specials, self.config.text_budget
         row = [s.t2i, *self.wrap(ids), s.eos]
-        return row if len(row) <= T else [*row[: T - 1], s.eos]
+        return row if len(row) <= T + 1 else [*row[:T], s.eos]
 
     def between(self, ids: Ids) -> Ids:
-        """``BOS chat EOS`` cut to the text budget with EOS in the last place; filled up with EOS if padding is fixed."""
+        """``BOS chat EOS`` cut to the text budget, EOS in the last place; filled up with EOS if padding is fixed."""
         s, T = self.config.specials, self.config.text_budget
         row = [*self.wrap(ids)[: T - 1], s.eos]
         return row + [s.eos] * (T - len(row)) if self.config.padding == "fixed" else row

@@ -1,7 +1,7 @@
 """Training rows: lists of texts and codes to (context, values), through the same lines as inference.
 
-Every function pads tightly, so rows of like length belong in one batch. ``length`` is how many tokens an answer's values
-have, EOS filler included (0: one more than the longest answer, so that every answer teaches its end).
+Every function pads tightly, so rows of like length belong in one batch. ``length`` is how many tokens an answer's
+values have, EOS filler included (0: one more than the longest answer, so that every answer teaches its end).
 """
 
 from __future__ import annotations
@@ -72,9 +72,7 @@ def lm_rows(
     return _words(renderer, scripts, [renderer.ids(answer) for answer in answers], "text", length)
 
 
-def _asked(
-    question: str, pictures: Sequence[Ids] = (), *, thinks: bool = False, said: Ids | None = None
-) -> Script:
+def _asked(question: str, pictures: Sequence[Ids] = (), *, thinks: bool = False, said: Ids | None = None) -> Script:
     return Script([("user", question)], list(pictures), list(said or []), thinks)
 
 

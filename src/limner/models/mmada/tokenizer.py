@@ -1,7 +1,8 @@
 """Text tokenizers: the released BPE from its folder, or one with a closed list of words.
 
-Both are plain ``tokenizers.Tokenizer`` objects and go through the same templates. The word tokenizer keeps whole header strings and
-the tags as single tokens, so that short sentences stay short; everything it does is written in its ``tokenizer.json``.
+Both are plain ``tokenizers.Tokenizer`` objects and go through the same templates. The word tokenizer keeps whole header
+strings and the tags as single tokens, so that short sentences stay short; everything it does is written in its
+``tokenizer.json``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def header(role: str) -> str:
 def make_word_tokenizer(words: Iterable[str], instruction: str = INSTRUCTION) -> Tokenizer:
     """A tokenizer that knows these words, the ten digits (one token each) and single punctuation marks.
 
-    Text is lower-cased and split into runs of letters, digits and marks; entries of ``words`` are split in the same way.
+    Text is lower-cased and split into runs of letters, digits and marks; entries of ``words`` are split the same way.
     The ids are: unknown, special tokens, then the pieces in alphabetical order.
     """
     names = [*NAMES.values(), OPEN, CLOSE, *(header(role) for role in ROLES), instruction]
@@ -65,8 +66,9 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 def find_specials(tokenizer: Tokenizer) -> Specials:
     """The ids of the roles in a tokenizer that knows them by name (the released one does not: see ``Specials``)."""
-    ids = {role: tokenizer.token_to_id(name) for role, name in NAMES.items()}
-    missing = [NAMES[role] for role, value in ids.items() if value is None]
+    found = {role: tokenizer.token_to_id(name) for role, name in NAMES.items()}
+    ids = {role: value for role, value in found.items() if value is not None}
+    missing = [NAMES[role] for role in found.keys() - ids.keys()]
     if missing:
         raise ValueError(f"the tokenizer has no {', '.join(missing)}; make it with make_word_tokenizer")
     return Specials(**ids)

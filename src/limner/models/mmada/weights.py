@@ -78,13 +78,13 @@ def _read_one(file: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def load_into(network: nn.Module, weights: Iterator[tuple[str, Tensor]], dtype: torch.dtype) -> dict[str, Any]:
-    """Put released weights into a network (which may stand on the meta device) and return the certificate.
+    """Put released weights into a network (which may stand on the meta device) and say what was matched.
 
     Raises ValueError for a name the table does not have, a wrong shape, a name twice, or a weight left without a value.
     """
     wanted = network.state_dict()
     values: dict[str, Tensor] = {}
-    digest, kinds = hashlib.sha256(), set()
+    kinds = set()
     for name, tensor in weights:
         ours = translate(name, NAMES)
         if ours is None or ours not in wanted:
@@ -96,10 +96,8 @@ def load_into(network: nn.Module, weights: Iterator[tuple[str, Tensor]], dtype: 
                 f"{name} has shape {tuple(tensor.shape)}, the config wants {tuple(wanted[ours].shape)}; "
                 "check the sizes in config.json"
             )
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
         kinds.add(str(tensor.dtype).removeprefix("torch."))
-        values[ours] = tensor.to(dtype, copy=True)
+        values[ours] = tensor.to(dtype)
     missing = [translate(name, OURS) for name in wanted if name not in values]
     if missing:
         raise ValueError(f"the weights lack {len(missing)} tensors, among them {missing[:3]}")
@@ -108,9 +106,27 @@ def load_into(network: nn.Module, weights: Iterator[tuple[str, Tensor]], dtype: 
         "names_matched": len(values),
         "parameters": sum(tensor.numel() for tensor in values.values()),
         "dtypes": sorted(kinds),
-        "sha256": digest.hexdigest(),
         "shapes": {str(translate(name, OURS)): list(tensor.shape) for name, tensor in values.items()},
     }
+
+
+def digest(folder: str | Path) -> str:
+    """SHA-256 over the names, types, shapes and bytes of a folder's weights, in the order of their names."""
+    tensors = dict(read(folder))
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def write_certificate(folder: str | Path, network: nn.Module) -> dict[str, Any]:
+    """Check a folder's weights against a network of its config and write ``certificate.json`` beside them."""
+    folder = Path(folder)
+    certificate = load_into(network, read(folder), torch.float32) | {"sha256": digest(folder)}
+    (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n", encoding="utf-8")
+    return certificate
 
 
 def released(network: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
