@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from limner import catalog
 from limner.answer import Answer
 from limner.app.cli import COMMANDS, _sentence, main
 from limner.models.echo import Echo
+from limner.recipes import RECIPES
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,20 @@ def test_exported_lessons_are_messages_with_their_pictures(capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def test_a_recipe_is_trained_and_goes_on_when_given_again(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "train"))
+    monkeypatch.setitem(RECIPES, "toy", "toy:toy")
+    assert run("train", "toy", "--steps", 6, "--seed", 4, "--folder", "runs/a", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["folder"], row["steps"], row["seed"]) == ("runs/a", 6, 4) and row["numbers"]
+    before = sorted(path.name for path in Path("runs/a/checkpoints").iterdir())
+    assert run("train", "toy", "--steps", 6, "--seed", 4, "--folder", "runs/a") == 0
+    assert capsys.readouterr().out.split()[:2] == ["run", "runs/a"]
+    assert sorted(path.name for path in Path("runs/a/checkpoints").iterdir()) == before
+    assert run("train", "toy", "--steps", 7, "--seed", 5, "--folder", "runs/a") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_models_lists_what_the_package_holds(capsys):
     assert run("models", "--json") == 0
     assert [json.loads(row)["name"] for row in capsys.readouterr().out.splitlines()] == catalog.names()
@@ -200,16 +214,18 @@ def test_every_command_has_help_and_json(command, capsys):
 
 def test_help_is_quick_and_loads_nothing_heavy():
     code = (
-        "import sys; from limner.app.cli import main; main(['--help']);"
-        "print([n for n in ('torch', 'transformers', 'numpy', 'PIL', 'skia', 'rich') if n in sys.modules])"
+        "import sys, time; from limner.app.cli import main; main(['--help']);"
+        "print([n for n in ('torch', 'transformers', 'numpy', 'PIL', 'skia', 'rich') if n in sys.modules]);"
+        "print(time.process_time())"
     )
-    times = []
+    seconds = []
     for _ in range(3):
-        begin = time.process_time(), time.perf_counter()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - begin[1])
-        assert done.stdout.splitlines()[-1] == "[]"
-    assert min(times) < 2.0, "0.5 s on an idle machine; this bound also holds on a busy one"
+        heavy, spent = done.stdout.splitlines()[-2:]
+        assert heavy == "[]"
+        seconds.append(float(spent))
+    # processor time from the interpreter's start: what a person waits on an idle machine, whatever else runs here
+    assert min(seconds) < 0.5
 
 
 def test_the_command_runs_as_a_module_and_tells_its_version():

@@ -33,17 +33,16 @@ class Train:
 
     def run(self) -> int:
         """Train to the end, or until interrupted."""
-        from limner.recipes import RECIPES
-        from limner.train.fit import Interrupted, fit
+        from limner.recipes import recipe
 
-        if self.recipe not in RECIPES:
-            raise ValueError(f"no recipe called {self.recipe!r}; there are: {', '.join(sorted(RECIPES))}")
         for name in ("steps", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name} {value}: give 1 or more")
         wished: dict[str, Any] = {"steps": self.steps, "seed": self.seed, "threads": self.threads}
-        run = replace(RECIPES[self.recipe](), **{name: value for name, value in wished.items() if value is not None})
+        run = replace(recipe(self.recipe), **{name: value for name, value in wished.items() if value is not None})
+        from limner.train.fit import Interrupted, fit
+
         folder = self.folder or Path("runs") / self.recipe
         try:
             result = fit(run, folder, resume=True, device=self.device, progress=not self.json)
