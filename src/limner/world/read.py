@@ -3,29 +3,31 @@
 Placement is legal only on the slots of a layout, shifted by whole units, in two sizes, so the renderer knows every
 picture that can be right. The reader (1) finds the background, (2) keeps the layouts whose free areas are free,
 (3) scores every thing in every slot of those (``templates``), (4) draws the best few hypotheses and keeps the nearest,
-(5) looks at what the winner leaves unexplained. On clean renders the answer is exact. On a model's output it is the best
-explanation, and a thing that is drawn badly or a blob that is nothing becomes ``unknown``, never a guess.
+(5) looks at what the winner leaves unexplained. On clean renders the answer is exact. On a model's output it is the
+best explanation, and a thing that is drawn badly or a blob that is nothing becomes ``unknown``, never a guess.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from limner.world import templates
-from limner.world.reading import Box, Found, Reading
-from limner.world.scene import BACKGROUNDS, CANVAS, SHIFTS, SLOTS, Thing
+from limner.world.reading import Box, Found, Reading, as_square
+from limner.world.scene import BACKGROUNDS, CANVAS, COLOURS, SHIFTS, SLOTS, Thing
 from limner.world.templates import MARGIN, WIDE, Bank, Floats
 
 FOREIGN = 40.0  # a pixel this far (0 to 255, worst channel) from the background belongs to a thing
 WRONG = 48.0  # a pixel this far from everything that the drawing has within one pixel of it is unexplained
 BLOB = 10  # unexplained pixels that touch and count at least this many are something
-THING_WRONG = 0.14  # a thing with a larger unexplained share is not that thing
+THING_WRONG = 0.06  # a thing with a larger share of unexplained pixels is not that thing
+THING_MISSING = 0.5  # nor one whose squared distance to the picture is this large beside that to the background
+RIVAL = 0.7  # nor one that is not clearly nearer than any other thing in its place
+QUIET = 100.0  # squared differences (three channels) of this mean are nothing: between like colours they say nothing
 GROUND_WRONG = 24.0  # mean distance of the free area to the background from which the background is unknown
 NEAR = 1.0  # mean squared difference below which a hypothesis is right and the search ends
 GOOD = 0.06  # the share of the squared difference to the background from which no other layout is tried
@@ -82,29 +84,13 @@ class _Best:
     blur: int
 
 
-def as_canvas(picture: Any) -> Floats:
-    """A picture (H, W, 3) uint8, or a PIL image, as (3, 64, 64) float32, 0 to 255; larger ones are area-averaged."""
-    if isinstance(picture, Image.Image):
-        picture = picture.convert("RGB")
-    array = np.asarray(picture)
-    if array.ndim != 3 or array.shape[2] != 3 or array.shape[0] != array.shape[1] or array.dtype != np.uint8:
-        raise ValueError(f"wanted a square picture (H, W, 3) of uint8, got {array.shape} of {array.dtype}")
-    side = array.shape[0]
-    if side < CANVAS:
-        raise ValueError(f"wanted a picture of at least {CANVAS} pixels a side, got {side}; enlarge it first")
-    if side % CANVAS:
-        array = np.asarray(Image.fromarray(array).resize((CANVAS, CANVAS), Image.Resampling.BOX))
-    planes = np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32)
-    return planes if len(array) == CANVAS else templates.pooled(planes, len(array) // CANVAS)
-
-
 def read(picture: NDArray[np.uint8] | Image.Image, *, strict: bool = True) -> Reading:
     """Read a square picture of 64 pixels a side or more.
 
     ``strict`` turns things that explain their place badly into ``unknown``; without it every best guess is kept (useful
     to see what a picture is nearest to; never for scores). Raises ``ValueError`` for anything but a square RGB picture.
     """
-    surface = as_canvas(picture)
+    surface = np.ascontiguousarray(as_square(picture).transpose(2, 0, 1), dtype=np.float32)
     best = _Best(np.inf, BACKGROUNDS[0], _Guess(None, (), np.inf), 0)
     for name in _likely_backgrounds(surface):
         view = _view(surface, name)
@@ -272,25 +258,56 @@ def _inside(view: _View) -> _Guess:
 def _judged(surface: Floats, best: _Best, strict: bool) -> Reading:
     """Look at what the drawing of the best guess does not explain."""
     name, things = best.name, best.guess.things
-    apart = np.abs(surface - templates.composed(name, things)).mean(axis=0)
+    drawn = templates.composed(name, things)
+    soft = templates.smooth(drawn, best.blur)
+    apart = np.square(surface - soft).sum(axis=0)
+    weight = np.square(soft - templates.background(name)).sum(axis=0)
     wrong = unexplained(surface, name, things) > WRONG
     found, unknown = [], []
     taken = np.zeros_like(wrong)
     for thing in things:
         shape = templates.silhouette(thing)
-        share = float(wrong[shape].mean())
         taken |= shape
-        if strict and share > THING_WRONG:
+        share = float(wrong[shape].mean())
+        missing = float(apart[shape].sum() / (weight[shape].sum() + QUIET * shape.sum()))
+        good = share <= THING_WRONG and missing <= THING_MISSING
+        if strict and not (good and (best.cost < NEAR or _rival(surface, best, thing) <= RIVAL)):
             unknown.append(_tight(shape))
         else:
-            found.append(Found(thing, _tight(shape), round(1 - share, 4)))
+            found.append(Found(thing, _tight(shape), round(max(0.0, 1 - max(share, missing)), 4)))
     if strict:
         unknown.extend(_blobs(wrong & ~_spread(taken)))
     free = ~_spread(taken | wrong)
-    known = not strict or not free.any() or float(apart[free].mean()) < GROUND_WRONG
-    return Reading(
-        name if known else None, tuple(found), tuple(unknown), round(float(apart.mean()), 3), best.guess.layout
+    known = not strict or not free.any() or float(apart[free].mean()) < GROUND_WRONG**2
+    residual = round(float(np.abs(surface - drawn).mean()), 3)
+    return Reading(name if known else None, tuple(found), tuple(unknown), residual, best.guess.layout)
+
+
+def _rival(surface: Floats, best: _Best, thing: Thing) -> float:
+    """The squared distance of a thing to its place over that of the nearest thing of another kind or colour there.
+
+    Near 0 the picture shows clearly what it is; near 1 it might as well be something else.
+    """
+    sizes = templates.bank_of(thing)
+    if best.guess.layout == "inside" and thing == best.guess.things[0]:
+        alone = templates.composed(best.name, (thing,))  # what its content hides of it is taken as right
+        hidden = [_spread(_spread(templates.silhouette(other))) for other in best.guess.things[1:]]
+        surface = np.where(np.any(hidden, axis=0), templates.smooth(alone, best.blur), surface)
+        around: tuple[Thing, ...] = ()
+    else:
+        around = tuple(other for other in best.guess.things if other != thing)
+    ground = templates.smooth(templates.padded(templates.composed(best.name, around)), max(best.blur, 1))
+    seen = templates.padded(surface if best.blur else templates.smooth(surface))
+    there, back = (
+        templates.pooled(templates.window(part, thing.x, thing.y, sizes.side), sizes.pool).reshape(1, -1)
+        for part in (seen - ground, ground)
     )
+    apart = templates.distances(sizes, there, back, templates.behind(sizes, back))[0] + _squared(there)
+    nearness = apart.reshape(len(sizes.shapes), len(COLOURS)) + QUIET * there.size / 3
+    colour = COLOURS.index(thing.colour)
+    own = float(nearness[sizes.shapes.index((thing.kind, thing.flip)), colour])
+    nearness[[kind == thing.kind for kind, _ in sizes.shapes], colour] = np.inf
+    return own / float(nearness.min())
 
 
 def unexplained(surface: Floats, name: str, things: tuple[Thing, ...]) -> Floats:

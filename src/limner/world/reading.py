@@ -11,7 +11,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from limner.world.scene import Scene, Thing
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from limner.world.content import Content
+from limner.world.scene import CANVAS, Scene, Thing
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in canvas units; right and bottom are exclusive
 
@@ -49,6 +54,12 @@ class Reading:
         return Scene(self.background, tuple(found.thing for found in self.things))
 
     @property
+    def content(self) -> Content | None:
+        """What the picture says, free of placement, or None when something in it stays unexplained."""
+        scene = self.scene
+        return None if scene is None else Content.of(scene)
+
+    @property
     def score(self) -> float:
         """How well the worst-explained thing is explained, 0 to 1; 0 when anything is unknown."""
         if self.background is None or self.unknown:
@@ -69,3 +80,20 @@ class Reading:
             objects["unknown"].append([*map(float, box), 1.0])
             colors["unknown"].append("unknown")
         return {"objects": dict(objects), "colors": dict(colors), "background": self.background}
+
+
+def as_square(picture: Any) -> NDArray[np.uint8]:
+    """A square RGB picture of at least 64 pixels a side, (H, H, 3) uint8 or PIL, as (64, 64, 3) uint8, area-averaged.
+
+    Raises ``ValueError`` for anything else.
+    """
+    if isinstance(picture, Image.Image):
+        picture = picture.convert("RGB")
+    array = np.asarray(picture)
+    if array.ndim != 3 or array.shape[2] != 3 or array.shape[0] != array.shape[1] or array.dtype != np.uint8:
+        raise ValueError(f"wanted a square picture (H, H, 3) of uint8, got {array.shape} of {array.dtype}")
+    if len(array) < CANVAS:
+        raise ValueError(f"wanted a picture of at least {CANVAS} pixels a side, got {len(array)}; enlarge it first")
+    if len(array) == CANVAS:
+        return array
+    return np.asarray(Image.fromarray(array).resize((CANVAS, CANVAS), Image.Resampling.BOX))

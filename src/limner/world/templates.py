@@ -2,7 +2,7 @@
 
 Things stand on whole canvas units, so at 64 px a thing looks the same wherever it stands, and every legal thing of one
 size is one small patch: ``kinds x mirrored x colours`` rows, made from ``draw`` when first needed. With P the picture,
-B the background, S a patch's colours times its coverage A, the squared distance of P to "this patch on the background" is
+B the background, S a patch's colours times its coverage A, P is this far from "this patch on the background", squared:
 
     |P - B - (S - A B)|^2  =  |D|^2 - 2 D.S + 2 (D B).A + |S|^2 - 2 (S A).B + (A A).(B B),      D = P - B
 
@@ -36,8 +36,8 @@ _SCALE = np.array([1, 1, 1, 1 / 255], dtype=np.float32)[:, None, None]
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """All things of one size. ``T = shapes x colours`` rows, colour fastest. ``patches`` (T, 4, reach, reach) uint8 hold
-    all of a thing: colours times coverage, and coverage, 0 to 255. Matching looks at the ``side x side`` pixels in
+    """All things of one size. ``T = shapes x colours`` rows, colour fastest. ``patches`` (T, 4, reach, reach) uint8
+    hold all of a thing: colours times coverage, and coverage, 0 to 255. Matching looks at the ``side x side`` pixels in
     their middle (the thing's square and one pixel more), averaged over ``pool x pool``: ``n = (side / pool)^2``.
 
     ``ink`` (T, 3n): pooled S. ``coverage`` (shapes, n): pooled A. ``ink_coverage`` (T, 3n): pooled S A. ``constant``
