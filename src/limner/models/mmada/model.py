@@ -36,11 +36,14 @@ if TYPE_CHECKING:
 
 
 class MMaDA(Model):
-    """The family. ``codec`` shows and reads pictures and is never trained here; without one only words can be made."""
+    """The family, untrained unless loaded. ``codec`` shows and reads pictures and is never trained here; without one
+    only words can be made. ``seed`` decides the fresh weights."""
 
     family = "mmada"
 
-    def __init__(self, config: MMaDAConfig, tokenizer: Tokenizer, codec: MagvitCodec | None = None) -> None:
+    def __init__(
+        self, config: MMaDAConfig, tokenizer: Tokenizer, codec: MagvitCodec | None = None, seed: int = 0
+    ) -> None:
         super().__init__()
         if tokenizer.get_vocab_size() > config.text_vocabulary:
             raise ValueError(
@@ -55,6 +58,7 @@ class MMaDA(Model):
         self.tokenizer = tokenizer
         self.renderer = Renderer(config, tokenizer)
         self.network = Network(config)
+        self.network.initialise(seed)
         self.codec = None if codec is None else codec.requires_grad_(False).eval()
 
     # the four verbs
@@ -259,13 +263,6 @@ class MMaDA(Model):
         with torch.device("meta"):
             model = cls(config, tokenizer, codec)
         model.network = network
-        return model
-
-    @classmethod
-    def fresh(cls, config: MMaDAConfig, tokenizer: Tokenizer, codec: MagvitCodec | None, seed: int = 0) -> Self:
-        """An untrained model."""
-        model = cls(config, tokenizer, codec)
-        model.network.initialise(seed)
         return model
 
     certificate: dict[str, Any] | None = None

@@ -78,6 +78,8 @@ class Network(nn.Module):
     def initialise(self, seed: int) -> None:
         """Fresh weights: normal with deviation 0.02, less for the two projections that write into the stream."""
         generator = torch.Generator().manual_seed(seed)
+        if self.embed.weight.is_meta:
+            return
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
                 deep = name.endswith(("o_proj.weight", "down_proj.weight"))
