@@ -211,17 +211,18 @@ def detect(
     for start in range(0, len(squares), batch_size):
         answer = model(to_input(np.stack(squares[start : start + batch_size])).to(device))
         plain = Answer(*(part.float().cpu() for part in answer))
-        readings += [_reading(Answer(*(part[i] for part in plain)), model.config) for i in range(len(plain.heat))]
+        readings += [reading(Answer(*(part[i] for part in plain)), model.config) for i in range(len(plain.heat))]
     return readings
 
 
-def _reading(answer: Answer, config: DetectorConfig) -> Reading:
-    """One picture's answer (without B) as a reading. Centres are never closer than two cells, but for a content."""
+def reading(answer: Answer, config: DetectorConfig) -> Reading:
+    """One picture's answer (the parts of ``Answer`` without B) as a reading."""
     heat = answer.heat.sigmoid()
     peaks = heat * (heat == F.max_pool2d(heat[None], 3, stride=1, padding=1)[0])
     order = [(float(peaks[tuple(at)]), *map(int, at)) for at in (peaks >= config.doubtful).nonzero()]
     kept: list[tuple[float, int, int, int]] = []
     for strength, kind, row, column in sorted(order, reverse=True):
+        # centres are never closer than three cells, but for a container's and its content's
         rivals = [other for other in kept if (other[1] == HOLDER) == (kind == HOLDER)]
         if all(max(abs(row - other[2]), abs(column - other[3])) > 2 for other in rivals):
             kept.append((strength, kind, row, column))
