@@ -30,16 +30,8 @@ class Content:
     @staticmethod
     def of(scene: Scene) -> Content:
         """The content of a scene; placement decides the layout, small shifts and sizes do not matter."""
-        things = scene.things
-        pairs = tuple((thing.kind, thing.colour) for thing in things)
-        layout = _layout(things, pairs)
-        if layout == "row" or layout == "trio":
-            ordered = sorted(things, key=lambda thing: thing.x)
-        elif layout == "column":
-            ordered = sorted(things, key=lambda thing: thing.y)
-        else:
-            ordered = list(things)
-        return Content(layout, tuple((thing.kind, thing.colour) for thing in ordered), scene.background)
+        layout, things = in_order(scene)
+        return Content(layout, tuple((thing.kind, thing.colour) for thing in things), scene.background)
 
     def scene(self, rng: random.Random, *, vary: bool = True) -> Scene:
         """Draw up the content as a scene; with ``vary`` its shift, size and mirroring are random, else fixed."""
@@ -62,6 +54,17 @@ class Content:
     def from_json(value: dict[str, Any]) -> Content:
         """The content that ``to_json`` wrote."""
         return Content(value["layout"], tuple((kind, colour) for kind, colour in value["things"]), value["background"])
+
+
+def in_order(scene: Scene) -> tuple[str, tuple[Thing, ...]]:
+    """The layout that a scene's placement shows (or ``other``), and its things in that layout's order."""
+    things = scene.things
+    layout = _layout(things, tuple((thing.kind, thing.colour) for thing in things))
+    if layout in ("row", "trio"):
+        return layout, tuple(sorted(things, key=lambda thing: thing.x))
+    if layout == "column":
+        return layout, tuple(sorted(things, key=lambda thing: thing.y))
+    return layout, things
 
 
 def copies(count: int, kind: str, colour: str, background: str = "plain") -> Content:
@@ -95,6 +98,8 @@ def random_content(rng: random.Random) -> Content:
 
 def _layout(things: tuple[Thing, ...], pairs: tuple[tuple[str, str], ...]) -> str:
     same = len(set(pairs)) == 1
+    if not things:
+        return "other"
     if len(things) == 1:
         return "copies"
     xs, ys = [thing.x for thing in things], [thing.y for thing in things]

@@ -177,8 +177,9 @@ def light(hour: int) -> str:
     return "day" if 8 <= hour <= 18 else "night"
 
 
-MONTHS: tuple[str, ...] = tuple(
-    "january february march april may june july august september october november december".split()
+MONTHS: tuple[str, ...] = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
 )
 SEASONS: dict[str, str] = {"winter": "snow", "summer": "day", "autumn": "rain"}  # spring has no background of its own
 

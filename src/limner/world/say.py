@@ -19,14 +19,15 @@ from limner.world.content import Content
 from limner.world.scene import BACKGROUNDS, COLOURS, CONTAINER, KINDS, Scene
 from limner.world.vocabulary import WORDS
 
-NUMBERS: tuple[str, ...] = tuple(
-    "zero one two three four five six seven eight nine ten eleven twelve".split()
+NUMBERS: tuple[str, ...] = (
+    *("zero", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
 )
 MOST = 6  # the most copies a picture holds
 
 _PIECE = re.compile(r"[a-z]+|\d+|[^\sa-z\d]")
-_NO_SPACE_BEFORE = frozenset(") , ; . ? : ' + - =".split())
-_NO_SPACE_AFTER = frozenset("( + - = '".split())
+_NO_SPACE_BEFORE = frozenset([")", ",", ";", ".", "?", ":", "'", "+", "-", "="])
+_NO_SPACE_AFTER = frozenset(["(", "+", "-", "=", "'"])
 
 # How a background is said: wordings for training, then wordings kept for tests.
 PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

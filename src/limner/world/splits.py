@@ -13,7 +13,7 @@ from hashlib import blake2s
 from typing import Any
 
 from limner.world.content import Content
-from limner.world.scene import COLOURS, KINDS
+from limner.world.scene import COLOURS
 
 SPLITS: tuple[str, ...] = ("train", "new_compositions", "new_wordings", "text_only")
 FORBIDDEN = "( 3 + 6 ) lives"  # as words joined by spaces; the riddle that the demonstration asks
@@ -97,8 +97,3 @@ def held_scene(content: Content) -> bool:
 def may_train(content: Content) -> bool:
     """Whether training may show this content as a picture or a plan."""
     return not novelty_of(content) and not held_scene(content)
-
-
-def held_table() -> list[tuple[str, str | None, int | None]]:
-    """For every kind the held-out colour and the held-out number of copies."""
-    return [(kind, held_colour(kind), held_count(kind)) for kind in KINDS]

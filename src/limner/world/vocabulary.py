@@ -1,4 +1,4 @@
-"""Every word of the picture world: signs, numbers, then words in order. Its length is the size of the text vocabulary."""
+"""Every word of the picture world: signs, numbers, then words in order; a model learns one token for each."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ THOUGHT_LIMIT = 28  # words in a thought, its plan included
 
 _PLACES = tuple(name for name in BACKGROUNDS if name != "plain")
 _KINDS = tuple(KINDS)
-_LEADS = frozenset("at by in indoors it not of on under when".split()) | frozenset(BACKGROUNDS)
+_LEADS = frozenset(["at", "by", "in", "indoors", "it", "not", "of", "on", "under", "when"]) | frozenset(BACKGROUNDS)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from limner.world import say
 from limner.world.content import Content
 from limner.world.lessons.base import Draft, Pen, clause, one_sort, wanted
-from limner.world.scene import CONTAINER, KINDS
+from limner.world.scene import COLOURS, CONTAINER, KINDS
 
 _ROWS = ("left of", "right of", "beside")
 _COLUMNS = ("above", "below")
@@ -93,7 +93,7 @@ def binding(pen: Pen) -> Draft:
     """Two or three things whose colours must not change places."""
     a, b = _two_kinds(pen)
     hue_a = pen.colour()
-    hue_b = pen.choice([hue for hue in say.COLOURS if hue != hue_a])
+    hue_b = pen.choice([hue for hue in COLOURS if hue != hue_a])
     if pen.chance(0.15):
         kinds = [a, b, pen.choice([kind for kind in KINDS if kind not in (a, b)])]
         hues = [hue_a, hue_b, pen.colour()]
@@ -110,7 +110,8 @@ def binding(pen: Pen) -> Draft:
     content = Content("row" if pen.chance(0.7) else "column", ((a, hue_a), (b, hue_b)), background)
     first, second = say.single(a, hue_a), say.single(b, hue_b)
     body = pen.wording(
-        (f"{first} and {second}", f"{hue_a} {a}, {hue_b} {b}"), (f"{say.single(a)} in {hue_a}, {say.single(b)} in {hue_b}",)
+        (f"{first} and {second}", f"{hue_a} {a}, {hue_b} {b}"),
+        (f"{say.single(a)} in {hue_a}, {say.single(b)} in {hue_b}",),
     )
     return Draft(pen.frame(body + where), content, wanted([clause(a, 1, hue_a), clause(b, 1, hue_b)], stated))
 

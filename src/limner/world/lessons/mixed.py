@@ -50,7 +50,9 @@ def composition(pen: Pen) -> Draft:
         hour, equation = hour_steps(start, shift)
         background = stated = known.light(hour)
         gap = f"{say.NUMBERS[shift]} {'hour' if shift == 1 else 'hours'}"
-        body = pen.wording((f"{body}, {gap} after {known.CLOCK[start]}",), (f"{gap} after {known.CLOCK[start]}, {body}",))
+        body = pen.wording(
+            (f"{body}, {gap} after {known.CLOCK[start]}",), (f"{gap} after {known.CLOCK[start]}, {body}",)
+        )
         steps += [equation, f"{hour} is {background}"]
         key += f"|{start}+{shift}"
     content, facts = one_sort(pen, count, [kind], hue, background, stated)

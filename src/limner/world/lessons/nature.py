@@ -35,8 +35,17 @@ def time_zone(pen: Pen) -> Draft:
     steps = (f"{there.name} is {city.name}{sign}{abs(shift)}", equation, f"{hour} is {background}")
     thing = f"the {hue + ' ' if hue else ''}{landmark}"
     clock = known.CLOCK[start]
-    body = pen.wording((f"{thing} when it is {clock} in {city.name}", f"it is {clock} in {city.name}: {thing}"), (f"when it is {clock} in {city.name}, {thing}",))
-    return Draft(body if body.startswith("it") else pen.frame(body), content, facts, steps, f"{landmark}|{city.name}|{start}|{hue}")
+    body = pen.wording(
+        (f"{thing} when it is {clock} in {city.name}", f"it is {clock} in {city.name}: {thing}"),
+        (f"when it is {clock} in {city.name}, {thing}",),
+    )
+    return Draft(
+        body if body.startswith("it") else pen.frame(body),
+        content,
+        facts,
+        steps,
+        f"{landmark}|{city.name}|{start}|{hue}",
+    )
 
 
 def _later(pen: Pen) -> Draft:
@@ -52,7 +61,10 @@ def _later(pen: Pen) -> Draft:
     else:
         word, gap = ("after", shift) if shift > 0 else ("before", -shift)
         gap_said = f"{gap if pen.chance(0.5) else say.NUMBERS[gap]} {'hour' if gap == 1 else 'hours'}"
-        body = pen.wording((f"{thing}, {gap_said} {word} {clock}", f"{thing} {gap_said} {word} {clock}"), (f"{gap_said} {word} {clock}, {thing}",))
+        body = pen.wording(
+            (f"{thing}, {gap_said} {word} {clock}", f"{thing} {gap_said} {word} {clock}"),
+            (f"{gap_said} {word} {clock}, {thing}",),
+        )
         steps = (equation,)
     return Draft(pen.frame(body), content, facts, (*steps, f"{hour} is {background}"), f"{kind}|{start}|{shift}")
 
@@ -77,16 +89,22 @@ def season(pen: Pen) -> Draft:
         body = pen.wording((f"{thing} in {said}", f"in {said}, {thing}"), (f"{thing}, {said}",))
         return Draft(pen.frame(body), content, facts, (f"{said} is {name}", weather), f"{said}|{kind}|{hue}")
     if style == "city":
-        body = pen.wording((f"{thing} in {city.name} in {said}", f"{said} in {city.name}: {thing}"), (f"in {city.name} in {said}, {thing}",))
+        body = pen.wording(
+            (f"{thing} in {city.name} in {said}", f"{said} in {city.name}: {thing}"),
+            (f"in {city.name} in {said}, {thing}",),
+        )
         half = "south" if city.south else "north"
-        steps = (f"{city.name} is in the {half}", f"{said} is {name} there", weather)
+        steps: tuple[str, ...] = (f"{city.name} is in the {half}", f"{said} is {name} there", weather)
         return Draft(pen.frame(body) if ":" not in body else body, content, facts, steps, f"{said}|{city.name}|{kind}")
     gap = pen.rng.randint(1, 6)
     start = (month - gap - 1) % 12 + 1
     total = Sum((start, gap, -12) if start + gap > 12 else (start, gap))
     gap_said = f"{say.NUMBERS[gap]} {'month' if gap == 1 else 'months'}"
     first = known.MONTHS[start - 1]
-    body = pen.wording((f"{thing}, {gap_said} after {first}", f"{thing} {gap_said} after {first}"), (f"{gap_said} after {first}, {thing}",))
+    body = pen.wording(
+        (f"{thing}, {gap_said} after {first}", f"{thing} {gap_said} after {first}"),
+        (f"{gap_said} after {first}, {thing}",),
+    )
     steps = (f"{first} is {start}", f"{total.digits}={month}", f"{month} is {said}", f"{said} is {name}", weather)
     return Draft(pen.frame(body), content, facts, steps, f"{first}|{gap}|{kind}")
 
@@ -109,7 +127,10 @@ def physics(pen: Pen) -> Draft:
             names.reverse()
         verb = "floats" if floats else "sinks"
         tint = f", in {hue}" if hue else ""
-        body = pen.wording((f"{names[0]} or {names[1]}, the one that {verb} at sea{tint}",), (f"of {names[0]} and {names[1]}, the one that {verb} at sea{tint}",))
+        body = pen.wording(
+            (f"{names[0]} or {names[1]}, the one that {verb} at sea{tint}",),
+            (f"of {names[0]} and {names[1]}, the one that {verb} at sea{tint}",),
+        )
         step = f"{say.single(floating)} floats and {say.single(sinking)} sinks"
         return Draft(pen.frame(body), content, facts, (step,), f"{floating}|{sinking}|{verb}|{hue}")
     rising, other = "balloon", pen.kind_name()
@@ -120,7 +141,10 @@ def physics(pen: Pen) -> Draft:
     facts = wanted([clause(rising, 1, hue), clause(other, 1, second)])
     facts["relation"] = [{"a": 0, "b": 1, "is": "above"}]
     thing = say.single(rising, hue)
-    body = pen.wording((f"{thing} that rises from {say.single(other, second)}", f"{say.single(other, second)} and {thing} that rises"), (f"{thing} rises from {say.single(other, second)}",))
+    body = pen.wording(
+        (f"{thing} that rises from {say.single(other, second)}", f"{say.single(other, second)} and {thing} that rises"),
+        (f"{thing} rises from {say.single(other, second)}",),
+    )
     return Draft(pen.frame(body), content, facts, ("what rises is above",), f"{other}|{second}|{hue}")
 
 
@@ -131,11 +155,15 @@ def _freezing(pen: Pen) -> Draft:
     background = "snow" if freezing else "rain"
     content, facts = one_sort(pen, 1, [kind], hue, background, background)
     thing = say.single(kind, hue)
-    number, steps = total.bracketed, (f"{total.digits}={total.value}",)
+    steps: tuple[str, ...] = (f"{total.digits}={total.value}",)
+    number = total.bracketed
     if pen.chance(0.25):
         number, steps = (f"minus {say.NUMBERS[-total.value]}" if freezing else say.NUMBERS[total.value]), ()
     sign = "below zero rain is snow" if freezing else "above zero rain is rain"
-    body = pen.wording((f"{thing} in wet weather at {number} degrees", f"it rains at {number} degrees: {thing}"), (f"{thing}, it rains at {number} degrees",))
+    body = pen.wording(
+        (f"{thing} in the rain at {number} degrees", f"it rains at {number} degrees: {thing}"),
+        (f"{thing}, it rains at {number} degrees",),
+    )
     return Draft(body if body.startswith("it") else pen.frame(body), content, facts, (*steps, sign), f"{number}|{kind}")
 
 
@@ -165,7 +193,10 @@ def chemistry(pen: Pen) -> Draft:
         hue, said, steps, key = ph_hint(pen)
     else:
         substance = pen.fact(known.SUBSTANCES)
-        hue, said = substance.colour, pen.wording((f"in the colour of {substance.name}",), (f"with the colour of {substance.name}",))
+        hue, said = (
+            substance.colour,
+            pen.wording((f"in the colour of {substance.name}",), (f"with the colour of {substance.name}",)),
+        )
         steps, key = (f"{substance.name} is {hue}",), substance.name
     content, facts = one_sort(pen, count, [kind], hue, background, stated)
     return Draft(pen.frame(f"{thing} {said}{where}"), content, facts, steps, f"{key}|{kind}|{count}|{stated}")
@@ -176,5 +207,7 @@ def ph_hint(pen: Pen) -> tuple[str, str, tuple[str, ...], str]:
     ph = pen.choice((1, 2, 3, 4, 5, 6, 7, 7, 7, 8, 9, 10, 11, 12))
     total = one_step(pen.rng, ph)
     state, hue = known.litmus(ph)
-    said = pen.wording((f"in the colour of litmus at ph {total.bracketed}",), (f"with the colour of litmus at ph {total.bracketed}",))
+    said = pen.wording(
+        (f"in the colour of litmus at ph {total.bracketed}",), (f"with the colour of litmus at ph {total.bracketed}",)
+    )
     return hue, said, (*total.steps, f"ph {ph} is {state}", f"litmus is {hue}"), total.digits

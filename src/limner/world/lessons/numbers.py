@@ -23,7 +23,12 @@ def arithmetic(pen: Pen) -> Draft:
     content, facts = one_sort(pen, count, [kind], hue, background, stated)
     many = f"{hue + ' ' if hue else ''}{say.noun(kind, 2)}"
     body = pen.wording(
-        (f"{total.bracketed} {many}", f"{total.bracketed} {many}", f"{total.spelled} {many}", f"as many {many} as {total.digits}"),
+        (
+            f"{total.bracketed} {many}",
+            f"{total.bracketed} {many}",
+            f"{total.spelled} {many}",
+            f"as many {many} as {total.digits}",
+        ),
         (f"{many}, {total.bracketed} of them", f"as many {many} as {total.spelled}"),
     )
     return Draft(pen.frame(body + where), content, facts, total.steps, f"{total.digits}|{kind}")
@@ -84,7 +89,9 @@ def comparison(pen: Pen) -> Draft:
     word = "more" if more else "fewer"
     story = f"ana has {say.counted(a, kind, hues[0])} and tom has {say.counted(b, kind, hues[1])}"
     name = "ana" if count == a else "tom"
-    ending = pen.wording(("draw what the one with {} has", "who has {}? draw it"), ("please draw what the one with {} has",))
+    ending = pen.wording(
+        ("draw what the one with {} has", "who has {}? draw it"), ("please draw what the one with {} has",)
+    )
     key = f"story|{a}|{b}|{word}|{kind}"
     return Draft(f"{story}. {ending.format(word)}.", content, facts, (step, f"{name} has {word}"), key)
 
@@ -103,7 +110,10 @@ def sequence(pen: Pen) -> Draft:
         content, facts = one_sort(pen, 1, [after], hue)
         said = ", ".join(shown)
         tint = f" in {hue}" if hue else ""
-        body = pen.wording((f"the next shape after {said}{tint}", f"what comes after {said}{tint}?"), (f"the shape after {said}{tint}",))
+        body = pen.wording(
+            (f"the next shape after {said}{tint}", f"what comes after {said}{tint}?"),
+            (f"the shape after {said}{tint}",),
+        )
         steps = (f"{' '.join(row)} repeats", f"after {shown[-1]} comes {after}")
         return Draft(body, content, facts, steps, f"{said}|{hue}")
     kind, hues = pen.kind_name(), pen.rng.sample(COLOURS, 2)
@@ -111,7 +121,10 @@ def sequence(pen: Pen) -> Draft:
     after = hues[len(shown) % 2]
     content, facts = one_sort(pen, 1, [kind], after)
     said = ", ".join(shown)
-    body = pen.wording((f"{said}: {say.single(kind)} in the next colour", f"{say.single(kind)} in the next colour after {said}"), (f"the next colour after {said}, for {say.single(kind)}",))
+    body = pen.wording(
+        (f"{said}: {say.single(kind)} in the next colour", f"{say.single(kind)} in the next colour after {said}"),
+        (f"the next colour after {said}, for {say.single(kind)}",),
+    )
     steps = (f"{' '.join(hues)} repeats", f"after {shown[-1]} comes {after}")
     return Draft(body, content, facts, steps, f"{said}|{kind}")
 
@@ -127,10 +140,16 @@ def negation(pen: Pen) -> Draft:
         facts = wanted([clause(kind, count)])
         facts["exclude"] = [{"kind": kind, "colour": banned}]
         if count == 1:
-            body = pen.wording((f"{say.single(kind)}, not {banned}", f"{say.single(kind)} that is not {banned}"), (f"{say.single(kind)}, but not {banned}",))
+            body = pen.wording(
+                (f"{say.single(kind)}, not {banned}", f"{say.single(kind)} that is not {banned}"),
+                (f"{say.single(kind)}, but not {banned}",),
+            )
         else:
             things = say.counted(count, kind)
-            body = pen.wording((f"{things}, none of them {banned}", f"{things}, not {banned}"), (f"{things}, but none of them {banned}",))
+            body = pen.wording(
+                (f"{things}, none of them {banned}", f"{things}, not {banned}"),
+                (f"{things}, but none of them {banned}",),
+            )
         steps = (f"not {banned} but {hue}",)
         return Draft(pen.frame(body), copies(count, kind, hue), facts, steps, f"{count}|{kind}|{banned}")
     if roll < 0.65:
@@ -187,7 +206,10 @@ def _sizes(pen: Pen) -> Draft:
         names.reverse()
     word = "larger" if bigger else "smaller"
     tint = f", in {hue}" if hue else ""
-    body = pen.wording((f"the {word} of {names[0]} and {names[1]}{tint}", f"{names[0]} or {names[1]}, the {word} one{tint}"), (f"of {names[0]} and {names[1]}, the {word} one{tint}",))
+    body = pen.wording(
+        (f"the {word} of {names[0]} and {names[1]}{tint}", f"{names[0]} or {names[1]}, the {word} one{tint}"),
+        (f"of {names[0]} and {names[1]}, the {word} one{tint}",),
+    )
     step = f"{say.single(large)} is larger than {say.single(small)}"
     return Draft(pen.frame(body), content, facts, (step,), f"{small}|{large}|{word}|{hue}")
 
@@ -204,8 +226,10 @@ def _number_row(pen: Pen) -> Draft:
     content, facts = one_sort(pen, after, [kind], hue)
     many = f"{hue + ' ' if hue else ''}{say.noun(kind, 2)}"
     said = ", ".join(str(n) for n in row)
-    body = pen.wording((f"{said}: the next number of {many}", f"{many}, the next number after {said}"), (f"the next number after {said} of {many}",))
+    body = pen.wording(
+        (f"{said}: the next number of {many}", f"{many}, the next number after {said}"),
+        (f"the next number after {said} of {many}",),
+    )
     sign = "+" if step > 0 else "-"
     steps = tuple(f"{n}{sign}{abs(step)}={n + step}" for n in row[-2:])
     return Draft(body, content, facts, steps, f"{said}|{kind}")
-

@@ -46,8 +46,9 @@ def trait_hint(pen: Pen) -> tuple[Hint, str]:
     kinds = trait.values[value]
     kind = pen.choice(kinds)
     count = f"{say.NUMBERS[value]} {trait.one if value == 1 else trait.many}"
+    steps: tuple[str, ...] = ()
     if pen.chance(0.12):
-        said, steps, key = pen.wording((f"with {count}",), (f"that has {count}",)), (), str(value)
+        said, key = pen.wording((f"with {count}",), (f"that has {count}",)), str(value)
     else:
         total = a_sum(pen.rng, value, two=0.3)
         number = f"{total.bracketed} {trait.many}"
@@ -103,7 +104,9 @@ def riddle(pen: Pen) -> Draft:
 def hinted_colour(pen: Pen) -> tuple[str, str, str]:
     """(a colour, how it is hinted at, the step that solves it)."""
     hue = pen.fact(known.HUES)
-    said = pen.wording((f"in the colour of {hue.name}", f"with the colour of {hue.name}"), (f"that has the colour of {hue.name}",))
+    said = pen.wording(
+        (f"in the colour of {hue.name}", f"with the colour of {hue.name}"), (f"that has the colour of {hue.name}",)
+    )
     return hue.colour, said, hue.statement
 
 

@@ -20,13 +20,18 @@ def sums(pen: Pen) -> Draft:
         high = pen.rng.randint(low + 1, 9)
         return Draft(f"{low}-{high}=", None, {}, (f"{low}-{high}={low - high}",), "", f"-{high - low}")
     total = one_step(pen.rng, pen.rng.randint(0, 12)) if pen.chance(0.5) else two_steps(pen.rng, pen.rng.randint(0, 9))
-    asked = pen.wording((f"{total.digits}=", f"what is {total.digits}?", f"what is {total.spelled}?"), (f"what number is {total.digits}?",))
+    asked = pen.wording(
+        (f"{total.digits}=", f"what is {total.digits}?", f"what is {total.spelled}?"),
+        (f"what number is {total.digits}?",),
+    )
     return Draft(asked, None, {}, total.steps, "", str(total.value))
 
 
 def knowledge(pen: Pen) -> Draft:
     """A question about a fact, text-only facts included, and its answer."""
-    kind = pen.choice(("clue", "clue", "clue", "hue", "hue", "trait", "trait", "substance", "city", "season", "ph", "chase"))
+    kind = pen.choice(
+        ("clue", "clue", "clue", "hue", "hue", "trait", "trait", "substance", "city", "season", "ph", "chase")
+    )
     if kind == "clue":
         clue = pen.fact(known.CLUES)
         step = f"the {clue.noun} that {clue.clause} is the {clue.kind}"
