@@ -82,7 +82,7 @@ def mmada() -> Case:
         ),
         stop_early=True,
     )
-    model = MMaDA.fresh(config, tokenizer, codec)
+    model = MMaDA(config, tokenizer, codec)
     with torch.no_grad():
         for name, weight in model.network.named_parameters():
             if weight.ndim > 1:
