@@ -28,6 +28,11 @@ class Piece:
     draw: Draw
     weight: float = 1.0
 
+    def to(self, device: torch.device | str) -> Piece:
+        """The same piece on another device."""
+        moved = self.context.to(device), self.values.to(device), self.draw.to(device)
+        return Piece(self.name, self.kind, *moved, self.weight)
+
 
 def piece_loss(scored: Scored, *, by_length: bool) -> Tensor:
     """Scalar: minus the weighted log-probability by the row's length (words) or by the count scored (pictures)."""

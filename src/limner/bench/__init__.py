@@ -1,0 +1,1 @@
+"""Benchmarks: tasks, a judge and a table."""

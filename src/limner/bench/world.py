@@ -1,0 +1,265 @@
+"""The picture world's benchmark: fresh prompts from a seed, drawn with and without thinking, judged by exact reading.
+
+Every group has its own prompts; explicit groups say what to draw, reasoning groups must be worked out first. Success is
+strict: exactly what was asked, nothing else. ``shuffled`` judges pictures by another prompt's facts: the chance level.
+The test seed is an argument, so a fresh test set of the same kinds can be drawn at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as pil
+
+from limner.bench.stats import Share, paired, share
+from limner.judges.scenes import agreement, scene_judge
+from limner.models.base import Model
+from limner.parts import Image, Sample, Task, Text, user
+from limner.turn import rollout
+from limner.world import lessons, questions, say
+from limner.world.content import Content
+from limner.world.draw import render, to_image
+from limner.world.scene import random_scene
+from limner.world.sheet import draw_sheet
+
+Progress = Callable[[str, float], None]  # (what is being done, share done)
+PROMPTS, SEEDS, QUICK_PROMPTS = 100, 4, 10
+UNSEEN = "unseen_colour"  # the tag of prompts with a colour and kind never shown together
+TEXT_ONLY = "text_only"
+NEEDS_THINKING = ("arithmetic", "riddle", "word_problem")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a group, with and without thinking, and the paired difference where both were run."""
+
+    group: str
+    kind: str
+    thinking: Share | None
+    direct: Share | None
+    gain: tuple[float, float, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "group": self.group,
+            "kind": self.kind,
+            "thinking": self.thinking and self.thinking.to_json(),
+            "direct": self.direct and self.direct.to_json(),
+            "gain": self.gain and [round(value, 4) for value in self.gain],
+        }
+
+
+def tasks(group: str, split: str, count: int, seed: int) -> list[Task]:
+    """``count`` different prompts of a group, fresh for every seed."""
+    rng = random.Random(f"{group}/{split}/{seed}")
+    found: dict[str, Task] = {}
+    for _ in range(200 * count):
+        lesson = lessons.lesson(group, rng, split)
+        if lesson.kind == "picture" and lesson.prompt not in found:
+            found[lesson.prompt] = Task((user(lesson.prompt),), lesson.facts, (group, *lesson.tags), lesson.id)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def unseen_tasks(count: int, seed: int) -> list[Task]:
+    """Single things in a colour that training never shows them in."""
+    rng = random.Random(f"{UNSEEN}/{seed}")
+    found: dict[str, Task] = {}
+    for _ in range(2000 * count):
+        lesson = lessons.lesson("single", rng, "new_compositions")
+        if lesson.kind == "picture" and UNSEEN in lesson.tags and lesson.prompt not in found:
+            found[lesson.prompt] = Task((user(lesson.prompt),), lesson.facts, (UNSEEN, *lesson.tags), lesson.id)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def _draw(model: Model, some: Sequence[Task], seeds: int, think: bool, settings: dict[str, Any]) -> list[list[Sample]]:
+    """Samples [prompt][seed]."""
+    plan = model.plan(("thinking", "image") if think else ("image",))
+    plan = tuple(_with(ask, settings) if ask.kind == "image" else ask for ask in plan)
+    many = [task for task in some for _ in range(seeds)]
+    numbers = [seed for _ in some for seed in range(seeds)]
+    samples = rollout(model, many, plan, numbers)
+    return [samples[i : i + seeds] for i in range(0, len(samples), seeds)]
+
+
+def _with(ask: Any, settings: dict[str, Any]) -> Any:
+    return replace(ask, **{name: value for name, value in settings.items() if value is not None})
+
+
+def _scores(judge: Any, samples: list[list[Sample]]) -> list[list[float | None]]:
+    flat = [verdict.score for verdict in judge([sample for row in samples for sample in row])]
+    width = len(samples[0])
+    return [flat[i : i + width] for i in range(0, len(flat), width)]
+
+
+def _means(scores: Sequence[Sequence[float | None]]) -> list[float]:
+    return [float(np.mean([s for s in row if s is not None] or [0.0])) for row in scores]
+
+
+def _understand(model: Model, count: int, seed: int, captions: bool) -> tuple[Share, list[dict[str, Any]]]:
+    """Exact answers to questions about clean pictures, or exact captions of them."""
+    rng = random.Random(f"understand/{captions}/{seed}")
+    some, wanted, shown = [], [], []
+    for index in range(count):
+        scene = random_scene(rng)
+        picture = to_image(scene, 64)
+        if captions:
+            question, answer = rng.choice(say.CAPTION_QUESTIONS), say.plan(scene)
+        else:
+            question, answer = questions.ask(scene, rng)
+        some.append(Task((user(Image(picture), question),), id=f"q{index}"))
+        wanted.append(answer)
+        shown.append({"question": question, "wanted": answer})
+    samples = rollout(model, some, model.plan(("text",)), list(range(count)))
+    right = []
+    for sample, answer, row in zip(samples, wanted, shown, strict=True):
+        said = sample.first("text")
+        text = said.text if isinstance(said, Text) else ""
+        row["said"] = text
+        right.append([float(say.words(text) == say.words(answer))])
+    return share(right), shown
+
+
+def evaluate(
+    model: Model,
+    *,
+    quick: bool = False,
+    test_seed: int = 0,
+    split: str = "new_compositions",
+    out: Path | None = None,
+    progress: Progress | None = None,
+    prompts: int = 0,
+    seeds: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> dict[str, Any]:
+    """Run the benchmark. Returns a JSON-able report; ``out`` gets ``report.json`` and ``sheet.png``.
+
+    ``quick`` takes 10 prompts a group and one seed: a smoke test, not for comparison. ``steps`` and ``guidance``
+    replace the model's own for pictures.
+    """
+    count = prompts or (QUICK_PROMPTS if quick else PROMPTS)
+    repeats = seeds or (1 if quick else SEEDS)
+    settings = {"steps": steps, "guidance": guidance}
+    started, judge, agree = time.perf_counter(), scene_judge(), agreement()
+    report_progress = progress or (lambda what, done: None)
+    names = [(group, "explicit", split) for group in lessons.EXPLICIT]
+    names += [(group, "reasoning", split) for group in lessons.REASONING]
+    sets = [(g, kind, tasks(g, s, count, test_seed)) for g, kind, s in names]
+    sets.append((UNSEEN, "unseen", unseen_tasks(count, test_seed)))
+    sets.append((TEXT_ONLY, "reasoning", _mixed(TEXT_ONLY, count, test_seed)))
+    rows, agreed, crossed, sheet = [], [], [], []
+    for index, (group, kind, some) in enumerate(sets):
+        report_progress(group, index / (len(sets) + 2))
+        if not some:
+            continue
+        thought = _draw(model, some, repeats, True, settings)
+        direct = _draw(model, some, repeats, False, settings)
+        with_scores, without_scores = _scores(judge, thought), _scores(judge, direct)
+        agreed += _scores(agree, thought)
+        crossed += _scores(judge, _shuffled(thought))
+        gain = paired(_means(with_scores), _means(without_scores))
+        rows.append(Row(group, kind, share(with_scores), share(without_scores), gain))
+        sheet += [(thought[i][0], with_scores[i][0]) for i in range(min(3, len(some)))]
+    report_progress("questions", len(sets) / (len(sets) + 2))
+    asked, asked_rows = _understand(model, count * repeats, test_seed, captions=False)
+    report_progress("captions", (len(sets) + 1) / (len(sets) + 2))
+    captioned, caption_rows = _understand(model, count * repeats, test_seed, captions=True)
+    report = {
+        "benchmark": "world",
+        "quick": quick,
+        "split": split,
+        "test_seed": test_seed,
+        "prompts": count,
+        "seeds": repeats,
+        "settings": settings,
+        "rows": [row.to_json() for row in rows],
+        "explicit": _mean(rows, "explicit"),
+        "reasoning": _mean(rows, "reasoning"),
+        "agreement": share(agreed).to_json(),
+        "shuffled": share(crossed).to_json(),
+        "questions": asked.to_json(),
+        "captions": captioned.to_json(),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    if out is not None:
+        _write(out, {**report, "answers": asked_rows[:40], "captioned": caption_rows[:40]}, sheet)
+    return report
+
+
+def _mixed(split: str, count: int, seed: int) -> list[Task]:
+    """Prompts of all reasoning groups that rest on a fact which training had only as text."""
+    rng = random.Random(f"{split}/{seed}")
+    found: dict[str, Task] = {}
+    for _ in range(500 * count):
+        lesson = lessons.lesson(rng.choice(lessons.REASONING), rng, split)
+        if lesson.kind == "picture" and TEXT_ONLY in lesson.tags and lesson.prompt not in found:
+            found[lesson.prompt] = Task((user(lesson.prompt),), lesson.facts, (TEXT_ONLY, *lesson.tags), lesson.id)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def _mean(rows: Sequence[Row], kind: str) -> dict[str, float | None]:
+    chosen = [row for row in rows if row.kind == kind and row.group != TEXT_ONLY]
+    out: dict[str, float | None] = {"thinking": None, "direct": None}
+    if chosen:
+        out["thinking"] = round(float(np.mean([row.thinking.mean for row in chosen if row.thinking])), 4)
+        out["direct"] = round(float(np.mean([row.direct.mean for row in chosen if row.direct])), 4)
+    return out
+
+
+def _shuffled(samples: list[list[Sample]]) -> list[list[Sample]]:
+    """The same pictures under the facts of another prompt of the group."""
+    half = max(1, len(samples) // 2)
+    tasks_ = [row[0].task for row in samples]
+    other = tasks_[half:] + tasks_[:half]
+    return [[replace(s, task=task) for s in row] for row, task in zip(samples, other, strict=True)]
+
+
+def ceilings(model: Model, count: int = 1000, seed: int = 0) -> dict[str, float]:
+    """Shares of random scenes read back right: as drawn (the reader's own error), and through the model's codec.
+
+    ``codec_many`` counts scenes with four to six copies alone. No generator of these codes can do better by more.
+    """
+    from limner.judges.scenes import read_content
+
+    rng = random.Random(f"ceiling/{seed}")
+    some = [random_scene(rng) for _ in range(count)]
+    clean, through, many = [], [], []
+    for begin in range(0, count, 64):
+        part = some[begin : begin + 64]
+        drawn = [render(scene, 64) for scene in part]
+        values = model.encode([Image(pil.fromarray(picture)) for picture in drawn])
+        shown = [np.asarray(p.image) for p in model.decode("image", values) if isinstance(p, Image)]
+        for scene, picture, copy in zip(part, drawn, shown, strict=True):
+            wanted = Content.of(scene)
+            clean.append(read_content(picture) == wanted)
+            through.append(read_content(copy) == wanted)
+            if len(scene.things) >= 4:
+                many.append(through[-1])
+    return {"reader": float(np.mean(clean)), "codec": float(np.mean(through)), "codec_many": float(np.mean(many))}
+
+
+def _write(out: Path, report: dict[str, Any], sheet: list[tuple[Sample, float | None]]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / "report.json.partial"
+    partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, out / "report.json")
+    pictures = [s.image for s, _ in sheet if s.image is not None]
+    labels = [f"{'+' if score else '-'} {s.task.prompt[0].text}" for s, score in sheet if s.image is not None]
+    partial = out / "sheet.partial.png"
+    draw_sheet(pictures, labels, columns=6).save(partial)
+    os.replace(partial, out / "sheet.png")

@@ -1,0 +1,68 @@
+"""Judges of the picture world: is in the picture what the facts ask, and do thought, plan and picture agree?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from limner.parts import Sample, Verdict
+from limner.world.check import facts_hold
+from limner.world.content import Content
+from limner.world.say import plan_of
+
+Reader = Callable[[np.ndarray], Content | None]
+
+
+def read_content(picture: np.ndarray) -> Content | None:
+    """The content of a picture (H, W, 3) uint8 by the exact reader, or None where something in it is unknown."""
+    from limner.world.read import read
+
+    scene = read(picture).scene
+    return None if scene is None else Content.of(scene)
+
+
+def holds(facts: dict[str, Any], picture: np.ndarray, reader: Reader = read_content) -> Verdict:
+    """1 if the picture holds exactly what the facts ask, else 0; a picture that cannot be read fails."""
+    content = reader(picture)
+    if content is None:
+        return Verdict(0.0, why="the picture holds something unknown")
+    good, reasons = facts_hold(facts, content)
+    return Verdict(float(good), why="; ".join(reasons))
+
+
+def scene_judge(reader: Reader = read_content) -> Callable[[Sequence[Sample]], list[Verdict]]:
+    """A judge of drawn samples by their tasks' facts; samples without a picture cannot be judged."""
+
+    def judge(samples: Sequence[Sample]) -> list[Verdict]:
+        verdicts = []
+        for sample in samples:
+            if sample.image is None:
+                verdicts.append(Verdict(None, why="there is no picture to judge"))
+            else:
+                verdicts.append(holds(dict(sample.task.facts), np.asarray(sample.image.convert("RGB")), reader))
+        return verdicts
+
+    return judge
+
+
+def agreement(reader: Reader = read_content) -> Callable[[Sequence[Sample]], list[Verdict]]:
+    """1 where the plan that ends the thought says exactly what the picture shows; None without a thought or picture."""
+
+    def judge(samples: Sequence[Sample]) -> list[Verdict]:
+        verdicts = []
+        for sample in samples:
+            if sample.thinking is None or sample.image is None:
+                verdicts.append(Verdict(None, why="agreement needs a thought and a picture"))
+                continue
+            planned = plan_of(sample.thinking)
+            if planned is None:
+                verdicts.append(Verdict(0.0, why="the thought does not end in a plan"))
+                continue
+            seen = reader(np.asarray(sample.image.convert("RGB")))
+            same = seen is not None and seen == planned
+            verdicts.append(Verdict(float(same), why="" if same else f"planned {planned}, drawn {seen}"))
+        return verdicts
+
+    return judge

@@ -1,0 +1,27 @@
+"""Recipes: functions that return a Run. A variant is a function that changes another's result."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from limner.train.run import Run
+
+# name -> where its function stands; imported only when asked for
+RECIPES: dict[str, str] = {
+    "mmada.tiny_codec": "limner.recipes.tiny_codec:tiny_codec",
+    "mmada.tiny_codec_large": "limner.recipes.tiny_codec:tiny_codec_large",
+    "mmada.tiny_stage_one": "limner.recipes.tiny_mmada:tiny_stage_one",
+    "mmada.tiny_stage_two": "limner.recipes.tiny_mmada:tiny_stage_two",
+    "world.detector": "limner.recipes.world:detector",
+}
+
+
+def recipe(name: str) -> Run:
+    """The run that a recipe describes. Raises ValueError for an unknown name."""
+    if name not in RECIPES:
+        raise ValueError(f"no recipe called {name!r}; there are: {', '.join(RECIPES)}")
+    module, function = RECIPES[name].split(":")
+    run: Run = getattr(import_module(module), function)()
+    return run
