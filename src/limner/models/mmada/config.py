@@ -65,7 +65,8 @@ class Defaults:
     size: int = 512
     picture_steps: int = 50
     picture_guidance: float = 3.5
-    picture_temperature: float = 1.0
+    picture_temperature: float = 1.0  # noise on which codes are kept
+    codes_temperature: float = 1.0  # noise on what each code is
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,7 @@ LLADA: dict[str, str] = {
 
 # what an MMaDA network is made of; a config that says otherwise describes something else
 FIXED: dict[str, Any] = {
+    "family": "mmada",
     "model_type": "mmada",
     "block_type": "llama",
     "activation_type": "silu",

@@ -73,7 +73,10 @@ class MMaDA(Model):
     def process(self, kind: PartKind) -> Process[Any]:
         c, s = self.config, self.config.specials
         if kind == "image":
-            return MaskedCanvas(partial(MMaDA.pictures, self), Values(s.mask, c.text_vocabulary))
+            codes = Values(s.mask, c.text_vocabulary)
+            return MaskedCanvas(
+                partial(MMaDA.pictures, self), codes, codes_temperature=c.defaults.codes_temperature
+            )
         stop = frozenset({s.eos, s.eot}) if c.stop_early else None
         return MaskedBlocks(partial(MMaDA.words, self), Values(s.mask), stop=stop, filler=s.eos, suffix=c.suffix)
 
@@ -189,8 +192,9 @@ class MMaDA(Model):
             default = self.config.defaults.size
             size = default if default in sizes or not sizes else min(sizes)
         with torch.no_grad():
-            pixels = self._codec().decode(codes.view(-1, side, side), size)
-        return [pil.fromarray(picture.cpu().numpy()) for picture in to_uint8(pixels)]
+            # one by one: in a batch the same codes come out a rounding error apart, and the bytes would differ
+            each = [self._codec().decode(row.view(1, side, side), size) for row in codes]
+        return [pil.fromarray(to_uint8(pixels)[0].cpu().numpy()) for pixels in each]
 
     def see(self, pictures: Sequence[Picture], size: int = 0) -> Tensor:
         """Codes (B, N) of PIL pictures, each cropped to a square in the middle."""
