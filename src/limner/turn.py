@@ -75,18 +75,28 @@ def stream(
 
 
 def rollout(
-    model: Model, tasks: Sequence[Task], plan: Plan, seeds: Sequence[int], *, batch: int = 64, noise: Any | None = None
+    model: Model,
+    tasks: Sequence[Task],
+    plan: Plan,
+    seeds: Sequence[int],
+    *,
+    replies: Sequence[Reply] | None = None,
+    batch: int = 64,
+    noise: Any | None = None,
 ) -> list[Sample]:
-    """Answer every task; rows are made ``batch`` at a time."""
+    """Answer every task; rows are made ``batch`` at a time. ``replies`` are parts that stand already."""
     if len(seeds) != len(tasks):
         raise ValueError(f"{len(tasks)} tasks need as many seeds, got {len(seeds)}")
+    if replies is not None and len(replies) != len(tasks):
+        raise ValueError(f"{len(tasks)} tasks need as many replies to go on from, got {len(replies)}")
     samples: list[Sample] = []
     for begin in range(0, len(tasks), batch):
         some, some_seeds = tasks[begin : begin + batch], seeds[begin : begin + batch]
-        replies: Sequence[Reply] = ()
-        for step in stream(model, [task.prompt for task in some], plan, some_seeds, noise=noise):
-            replies = step.replies
-        samples += [Sample(t, r, int(s)) for t, r, s in zip(some, replies, some_seeds, strict=True)]
+        before = None if replies is None else replies[begin : begin + batch]
+        made: Sequence[Reply] = ()
+        for step in stream(model, [task.prompt for task in some], plan, some_seeds, replies=before, noise=noise):
+            made = step.replies
+        samples += [Sample(t, r, int(s)) for t, r, s in zip(some, made, some_seeds, strict=True)]
     return samples
 
 

@@ -21,7 +21,7 @@ from PIL import Image as pil
 
 from limner.bench.stats import Share, paired, share
 from limner.judges.scenes import agreement, scene_judge
-from limner.models.base import Model
+from limner.models.base import Model, Reply
 from limner.parts import Image, Sample, Task, Text, user
 from limner.turn import rollout
 from limner.world import lessons, questions, say
@@ -85,12 +85,17 @@ def unseen_tasks(count: int, seed: int) -> list[Task]:
 
 
 def _draw(model: Model, some: Sequence[Task], seeds: int, think: bool, settings: dict[str, Any]) -> list[list[Sample]]:
-    """Samples [prompt][seed]."""
-    plan = model.plan(("thinking", "image") if think else ("image",))
-    plan = tuple(_with(ask, settings) if ask.kind == "image" else ask for ask in plan)
+    """Samples [prompt][seed]. A thought at temperature 0 does not depend on the seed, so it is made once a prompt."""
     many = [task for task in some for _ in range(seeds)]
     numbers = [seed for _ in some for seed in range(seeds)]
-    samples = rollout(model, many, plan, numbers)
+    image = tuple(_with(ask, settings) for ask in model.plan(("image",)))
+    thoughts: list[Reply] = [() for _ in many]
+    if think:
+        plan = model.plan(("thinking",))
+        certain = plan[0].temperature == 0
+        made = rollout(model, some if certain else many, plan, [0] * len(some) if certain else numbers)
+        thoughts = [sample.reply for sample in made for _ in range(seeds if certain else 1)]
+    samples = rollout(model, many, image, numbers, replies=thoughts)
     return [samples[i : i + seeds] for i in range(0, len(samples), seeds)]
 
 

@@ -80,6 +80,10 @@ def _logits(net: MaskedNet, values: Values, tokens: Tokens, shown: Tensor, hidde
 
 
 def _guided(net: MaskedNet, values: Values, state: MaskedState, wanted: Tensor) -> Tensor:
+    """Logits (wanted.sum(), V); rows that want nothing are not run."""
+    rows = wanted.any(dim=1)
+    if not bool(rows.all()):
+        state, wanted = state[rows], wanted[rows]
     w = state.settings.guidance
     logits = _logits(net, values, state.context.given, state.values, state.hidden, wanted).float()
     if w > 0:
@@ -241,6 +245,8 @@ class MaskedCanvas(Process[MaskedState]):
         s, k = state.settings, state.step + 1
         B, N = state.hidden.shape
         wanted = state.hidden & ~state.over[:, None]
+        if not bool(wanted.any()):
+            return replace(state, step=k)
         logits = _guided(self.net, self.how, state, wanted)
         sharpness = self.codes_temperature if s.temperature > 0 else 0.0
         choice = _choose_at(state.noise, "code", state.step, logits, wanted, sharpness)

@@ -69,7 +69,17 @@ def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
     """The tiny network's configuration for this vocabulary and codec; pictures are shown as large as it can."""
     base = small(tokenizer.get_vocab_size(), find_specials(tokenizer), codec.num_codes)
     size = 64 * max((1, *codec.config.larger))
-    defaults = replace(base.defaults, size=size, text_limit=ANSWER, thinking_limit=THOUGHT, block=8, tokens_per_step=1)
+    defaults = replace(
+        base.defaults,
+        size=size,
+        text_limit=ANSWER,
+        thinking_limit=THOUGHT,
+        block=8,
+        tokens_per_step=1,
+        picture_steps=6,
+        picture_guidance=1.0,
+        codes_temperature=0.5,
+    )
     return replace(base, defaults=defaults, grids={size: 8}, suffix=0.5, instruction=INSTRUCTION)
 
 
