@@ -99,6 +99,7 @@ class Detector(nn.Module):
         self.colour = nn.Conv2d(middle, 2 * len(COLOURS), 1)
         self.place = nn.Conv2d(middle, 2 * 4, 1)
         self.background = nn.Linear(middle + coarse, len(BACKGROUNDS))
+        assert self.heat.bias is not None
         nn.init.constant_(self.heat.bias, -4.0)  # centres are rare: begin by saying so
 
     def forward(self, pictures_B3HW: Tensor) -> Answer:
@@ -219,9 +220,9 @@ def reading(answer: Answer, config: DetectorConfig) -> Reading:
     """One picture's answer (the parts of ``Answer`` without B) as a reading."""
     heat = answer.heat.sigmoid()
     peaks = heat * (heat == F.max_pool2d(heat[None], 3, stride=1, padding=1)[0])
-    order = [(float(peaks[tuple(at)]), *map(int, at)) for at in (peaks >= config.doubtful).nonzero()]
+    places = [(int(k), int(r), int(c)) for k, r, c in (peaks >= config.doubtful).nonzero()]
     kept: list[tuple[float, int, int, int]] = []
-    for strength, kind, row, column in sorted(order, reverse=True):
+    for strength, kind, row, column in sorted(((float(peaks[at]), *at) for at in places), reverse=True):
         # centres are never closer than three cells, but for a container's and its content's
         rivals = [other for other in kept if (other[1] == HOLDER) == (kind == HOLDER)]
         if all(max(abs(row - other[2]), abs(column - other[3])) > 2 for other in rivals):

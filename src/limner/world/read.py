@@ -28,7 +28,7 @@ THING_WRONG = 0.06  # a thing with a larger share of unexplained pixels is not t
 THING_MISSING = 0.5  # nor one whose squared distance to the picture is this large beside that to the background
 RIVAL = 0.7  # nor one that is not clearly nearer than any other thing in its place
 QUIET = 100.0  # squared differences (three channels) of this mean are nothing: between like colours they say nothing
-GROUND_WRONG = 24.0  # mean distance of the free area to the background from which the background is unknown
+GROUND_WRONG = 24.0  # root mean square distance of the free area to the background from which the background is unknown
 NEAR = 1.0  # mean squared difference below which a hypothesis is right and the search ends
 GOOD = 0.06  # the share of the squared difference to the background from which no other layout is tried
 LEAST_INSIDE = 0.3  # the least share of foreign pixels from which a container is looked for
@@ -278,7 +278,7 @@ def _judged(surface: Floats, best: _Best, strict: bool) -> Reading:
     if strict:
         unknown.extend(_blobs(wrong & ~_spread(taken)))
     free = ~_spread(taken | wrong)
-    known = not strict or not free.any() or float(apart[free].mean()) < GROUND_WRONG**2
+    known = not strict or not free.any() or float(apart[free].mean()) < 3 * GROUND_WRONG**2
     residual = round(float(np.abs(surface - drawn).mean()), 3)
     return Reading(name if known else None, tuple(found), tuple(unknown), residual, best.guess.layout)
 
