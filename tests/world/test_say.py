@@ -37,7 +37,7 @@ def test_a_plan_is_the_canonical_sentence_of_its_content(content, sentence):
 
 def test_every_plan_reads_back_to_its_content():
     rng = random.Random(0)
-    for _ in range(3000):
+    for _ in range(1000):
         content = random_content(rng)
         assert say.read_plan(say.plan(content)) == content
         assert say.plan_of(f"3+6=9; {say.plan(content)}") == content
@@ -50,7 +50,7 @@ def test_every_plan_reads_back_to_its_content():
 
 def test_placement_does_not_change_a_plan():
     rng = random.Random(1)
-    for _ in range(2000):
+    for _ in range(600):
         scene = random_scene(rng)
         content = Content.of(scene)
         assert content.layout != "other"
@@ -98,14 +98,14 @@ def test_two_equal_things_side_by_side_are_two_copies():
 def test_captions_are_grammatical_and_use_known_words():
     rng = random.Random(2)
     seen = set()
-    for i in range(4000):
+    for i in range(1000):
         content = random_content(rng)
         caption = say.caption(content, rng, test=i % 2 == 0)
         assert say.unknown(caption) == []
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", caption), caption
         assert say.join(say.words(caption)) == caption
         seen.add(caption)
-    assert len(seen) > 3500
+    assert len(seen) > 850
 
 
 def test_the_vocabulary_is_sorted_into_classes_and_small():

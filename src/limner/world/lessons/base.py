@@ -141,11 +141,15 @@ class Pen:
         """Any colour."""
         return self.choice(COLOURS)
 
+    def background(self) -> str:
+        """Any background but the plain one."""
+        return self.choice(_PLACES)
+
     def place(self, share: float = 0.2) -> tuple[str, str | None, str]:
         """(background, the background where the prompt states it, `` in the snow`` or nothing)."""
         if not self.chance(share):
             return "plain", None, ""
-        background = self.choice(_PLACES)
+        background = self.background()
         return background, background, " " + self.where(background)
 
     def where(self, background: str) -> str:

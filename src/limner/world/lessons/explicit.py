@@ -28,7 +28,7 @@ def colour(pen: Pen) -> Draft:
     content, facts = one_sort(pen, 1, [kind], hue, background, stated)
     body = pen.wording(
         (say.single(kind, hue), say.single(kind, hue), f"{say.single(kind)} in {hue}"),
-        (f"{say.single(kind)} that is {hue}", f"one {hue} {kind}"),
+        (f"{say.single(kind)} that is {hue}",),
     )
     return Draft(pen.frame(body + where), content, facts)
 
@@ -39,10 +39,12 @@ def counting(pen: Pen) -> Draft:
     hue = pen.colour() if pen.chance(0.7) else None
     background, stated, where = pen.place(0.15)
     content, facts = one_sort(pen, count, [kind], hue, background, stated)
-    things = f"{hue + ' ' if hue else ''}{say.noun(kind, count)}"
+    counted, things = say.counted(count, kind, hue), f"{hue + ' ' if hue else ''}{say.noun(kind, count)}"
     body = pen.wording(
-        (say.counted(count, kind, hue), say.counted(count, kind, hue), f"{count} {things}"),
-        (f"just {say.counted(count, kind, hue)}", f"just {count} {things}"),
+        (counted, counted, f"{count} {things}", f"just {counted}" if count > 1 else counted),
+        (f"{things}, {say.NUMBERS[count]} of them", f"{things}, {count} of them")
+        if count > 1
+        else (f"just 1 {things}",),
     )
     return Draft(pen.frame(body + where), content, facts)
 
@@ -52,13 +54,15 @@ def place(pen: Pen) -> Draft:
     kind = pen.kind_name()
     count = 1 if pen.chance(0.7) else pen.rng.randint(2, 4)
     hue = pen.colour() if pen.chance(0.7) else None
-    background, stated, where = pen.place(1.0)
-    content, facts = one_sort(pen, count, [kind], hue, background, stated)
+    background = pen.background()
+    content, facts = one_sort(pen, count, [kind], hue, background, background)
     body = say.single(kind, hue) if count == 1 else say.counted(count, kind, hue)
-    said = pen.wording(
-        (f"{body}{where}", f"{body}{where}", f"{body}{where}", f"{where.strip()}, {body}", f"{body}, {background}"),
-        (f"{background}, {body}",),
-    )
+    if pen.chance(0.6):
+        said = f"{body} {pen.where(background)}"
+    elif pen.chance(0.5):
+        said = f"{pen.where(background)}, {body}"
+    else:
+        said = pen.wording((f"{body}, {background}",), (f"{background}, {body}",))
     return Draft(pen.frame(said), content, facts)
 
 
@@ -73,7 +77,7 @@ def two(pen: Pen) -> Draft:
         pair.reverse()
     content = Content("row" if pen.chance(0.7) else "column", tuple(pair), background)
     first, second = say.single(a, hue_a), say.single(b, hue_b)
-    body = pen.wording((f"{first} and {second}", f"{first} with {second}"), (f"{first} together with {second}",))
+    body = pen.wording((f"{first} and {second}", f"{first} with {second}"), (f"{_one(a, hue_a)} and {_one(b, hue_b)}",))
     return Draft(pen.frame(body + where), content, wanted([clause(a, 1, hue_a), clause(b, 1, hue_b)], stated))
 
 
@@ -128,7 +132,7 @@ def _related(pen: Pen, a: tuple[str, str | None], relation: str, b: tuple[str, s
     said = {
         "left of": ("left of", "to the left of", "on the left of"),
         "right of": ("right of", "to the right of", "on the right of"),
-        "above": ("above", "above", "over"),
+        "above": ("above", "above", "right above"),
         "below": ("below", "under", "right under"),
         "beside": ("beside", "next to", "right beside"),
         "inside": ("inside", "in", "right inside"),
@@ -141,3 +145,7 @@ def _related(pen: Pen, a: tuple[str, str | None], relation: str, b: tuple[str, s
     facts = wanted([clause(a[0], 1, a[1]), clause(b[0], 1, b[1])], stated)
     facts["relation"] = [{"a": 0, "b": 1, "is": relation}]
     return Draft(pen.frame(body + where), Content(layout, things, background), facts)
+
+
+def _one(kind: str, colour: str | None) -> str:
+    return f"one {colour} {kind}" if colour else f"one {kind}"

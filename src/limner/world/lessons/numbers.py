@@ -43,11 +43,15 @@ def word_problem(pen: Pen) -> Draft:
     her = "her" if name == "ana" else "his"
     other = _NAMES[1 - _NAMES.index(name)]
     content, facts = one_sort(pen, count, [kind], hue)
-    style = pen.choice(("change", "change", "change", "twice", "more"))
+    style = pen.choice(("change", "change", "change", "twice", "more", "together"))
     if style == "twice" and count % 2 == 0:
         half = count // 2
         total = Sum((half, half))
         story = f"{other} has {say.counted(half, kind, hue)} and {name} has twice as many"
+    elif style == "together" and count > 1:
+        first = rng.randint(1, count - 1)
+        total = Sum((first, count - first))
+        story = f"{name} has {say.counted(first, kind, hue)} and {other} has {say.NUMBERS[count - first]}"
     elif style == "more":
         total = _positive(pen, count, 1)
         sign = "more" if total.terms[1] > 0 else "fewer"
@@ -60,7 +64,11 @@ def word_problem(pen: Pen) -> Draft:
         joined = f", {changes[0]} and {changes[1]}" if len(changes) == 2 else f" and {changes[0]}"
         story = f"{name} has {say.counted(total.terms[0], kind, hue)}{joined}"
     things = say.noun(kind, 2)
-    ending = pen.wording((f"draw {her} {things}", f"draw the {things} of {name}"), (f"please draw {her} {things}",))
+    if style == "together" and count > 1:
+        train, test = (f"draw the {things} they have together",), (f"please draw the {things} of ana and tom",)
+    else:
+        train, test = (f"draw {her} {things}", f"draw the {things} of {name}"), (f"please draw {her} {things}",)
+    ending = pen.wording(train, test)
     key = f"{style}|{total.digits}|{kind}"
     return Draft(f"{story}. {ending}.", content, facts, total.steps, key)
 
