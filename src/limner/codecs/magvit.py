@@ -93,9 +93,9 @@ RELEASED = MagvitConfig(
 # Every layer of the tiny codec runs on the 8 x 8 grid: pixels are folded away before the first convolution and unfolded
 # after the last, which per CPU minute learns more than finer, narrower levels do.
 TINY = MagvitConfig(
-    encoder=Stack(base=96, widths=(1,), blocks=(1,), patch=8, groups=8),
+    encoder=Stack(base=160, widths=(1,), blocks=(2,), patch=8, local=True),
     decoder=Stack(base=128, widths=(1,), blocks=(1,), patch=8, groups=8),
-    quantiser=Quantiser("fsq", (8, 8, 8, 8)),
+    quantiser=Quantiser("fsq", (8, 6, 6, 6)),
 )
 # Shows TINY's codes twice as wide and high. Finer levels are slower, but draw the same shape the same way at any offset.
 TINY_LARGE = Stack(base=32, widths=(1, 2, 4), blocks=(1, 1, 1), patch=4, groups=8)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,6 +25,10 @@ class Stack:
     """One half of the codec. Level ``i`` has ``base * widths[i]`` channels and ``blocks[i]`` residual blocks.
 
     Level 0 is the finest grid. ``patch`` pixels along each side are folded into channels outside of it.
+
+    ``local`` keeps a code to its own neighbourhood (the released codec is not): only the first convolution looks
+    beyond a position, norms are taken position by position and there is no attention. A local encoder gives the
+    same code to the same patch wherever it is and whatever else is in the picture, which is easier to predict.
     """
 
     base: int
@@ -31,6 +36,7 @@ class Stack:
     blocks: tuple[int, ...]
     patch: int = 1
     groups: int = 32
+    local: bool = False
 
     def __post_init__(self) -> None:
         if not self.widths or len(self.widths) != len(self.blocks):
@@ -55,15 +61,33 @@ class Stack:
         return self.patch * 2 ** (len(self.widths) - 1)
 
 
-class ResidualBlock(nn.Module):
-    """Norm, swish, 3x3 convolution, twice, plus the input (through a 1x1 convolution if the width changes)."""
+class PositionNorm(nn.Module):
+    """Every position's channels to mean 0 and deviation 1, then scaled and shifted: knows nothing of other positions."""
 
-    def __init__(self, in_width: int, out_width: int, groups: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, in_width, NORM_EPS)
-        self.conv1 = nn.Conv2d(in_width, out_width, 3, padding=1)
-        self.norm2 = nn.GroupNorm(groups, out_width, NORM_EPS)
-        self.conv2 = nn.Conv2d(out_width, out_width, 3, padding=1)
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = F.layer_norm(x.movedim(1, -1), self.weight.shape, self.weight, self.bias, NORM_EPS)
+        return normed.movedim(-1, 1)
+
+
+def _norm(width: int, groups: int, local: bool) -> nn.Module:
+    return PositionNorm(width) if local else nn.GroupNorm(groups, width, NORM_EPS)
+
+
+class ResidualBlock(nn.Module):
+    """Norm, swish, 3x3 convolution (1x1 if local), twice, plus the input (through a 1x1 if the width changes)."""
+
+    def __init__(self, in_width: int, out_width: int, groups: int, local: bool) -> None:
+        super().__init__()
+        kernel = 1 if local else 3
+        self.norm1 = _norm(in_width, groups, local)
+        self.conv1 = nn.Conv2d(in_width, out_width, kernel, padding=kernel // 2)
+        self.norm2 = _norm(out_width, groups, local)
+        self.conv2 = nn.Conv2d(out_width, out_width, kernel, padding=kernel // 2)
         self.nin_shortcut = nn.Conv2d(in_width, out_width, 1) if in_width != out_width else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,10 +140,10 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """The residual blocks of one grid size and the step to the next grid, if there is one."""
 
-    def __init__(self, in_width: int, width: int, blocks: int, groups: int, step: str) -> None:
+    def __init__(self, in_width: int, width: int, blocks: int, groups: int, step: str, local: bool) -> None:
         super().__init__()
         widths = [in_width] + [width] * blocks
-        self.block = nn.ModuleList(ResidualBlock(widths[i], widths[i + 1], groups) for i in range(blocks))
+        self.block = nn.ModuleList(ResidualBlock(widths[i], widths[i + 1], groups, local) for i in range(blocks))
         if step == "down":
             self.downsample = Downsample(width)
         elif step == "up":
@@ -135,13 +159,13 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    """Residual block, attention, residual block, at the coarsest grid."""
+    """Residual block, attention (none if local), residual block, at the coarsest grid."""
 
-    def __init__(self, width: int, groups: int) -> None:
+    def __init__(self, width: int, groups: int, local: bool) -> None:
         super().__init__()
-        self.block_1 = ResidualBlock(width, width, groups)
-        self.attn_1 = AttentionBlock(width, groups)
-        self.block_2 = ResidualBlock(width, width, groups)
+        self.block_1 = ResidualBlock(width, width, groups, local)
+        self.attn_1 = nn.Identity() if local else AttentionBlock(width, groups)
+        self.block_2 = ResidualBlock(width, width, groups, local)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x)))
@@ -157,12 +181,20 @@ class Encoder(nn.Module):
         self.patch = stack.patch
         self.conv_in = nn.Conv2d(COLOURS * stack.patch**2, stack.base, 3, padding=1)
         self.down = nn.ModuleList(
-            Level((stack.base, *widths)[i], widths[i], stack.blocks[i], stack.groups, "down" if i < last else "")
+            Level(
+                (stack.base, *widths)[i],
+                widths[i],
+                stack.blocks[i],
+                stack.groups,
+                "down" if i < last else "",
+                stack.local,
+            )
             for i in range(len(widths))
         )
-        self.mid = Middle(widths[-1], stack.groups)
-        self.norm_out = nn.GroupNorm(stack.groups, widths[-1], NORM_EPS)
-        self.conv_out = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        self.mid = Middle(widths[-1], stack.groups, stack.local)
+        kernel = 1 if stack.local else 3
+        self.norm_out = _norm(widths[-1], stack.groups, stack.local)
+        self.conv_out = nn.Conv2d(widths[-1], channels, kernel, padding=kernel // 2)
         self.quant_conv = nn.Conv2d(channels, channels, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -184,12 +216,14 @@ class Decoder(nn.Module):
         self.patch = stack.patch
         self.post_quant_conv = nn.Conv2d(channels, channels, 1)
         self.conv_in = nn.Conv2d(channels, widths[-1], 3, padding=1)
-        self.mid = Middle(widths[-1], stack.groups)
+        self.mid = Middle(widths[-1], stack.groups, stack.local)
         self.up = nn.ModuleList(
-            Level(widths[min(i + 1, last)], widths[i], stack.blocks[i], stack.groups, "up" if i > 0 else "")
+            Level(
+                widths[min(i + 1, last)], widths[i], stack.blocks[i], stack.groups, "up" if i > 0 else "", stack.local
+            )
             for i in range(len(widths))
         )
-        self.norm_out = nn.GroupNorm(stack.groups, widths[0], NORM_EPS)
+        self.norm_out = _norm(widths[0], stack.groups, stack.local)
         self.conv_out = nn.Conv2d(widths[0], COLOURS * stack.patch**2, 3, padding=1)
 
     def forward(self, latents: Tensor) -> Tensor:

@@ -3,6 +3,9 @@
 ``tiny_stage_one``: captions to pictures, pictures to words, words. ``tiny_stage_two``: mixed long chain-of-thought,
 that is thinking then picture, and thinking alone. About a third of the reasoning pictures come without their thought,
 so that a comparison with thinking switched off is fair. Both see only what ``limner.world.splits`` lets training see.
+
+Things first stand where they always stand; stage two moves, shrinks and mirrors some, which costs more training to
+learn than it looks, and which methods that compare several pictures of one prompt need.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from limner.algorithms.sft import Piece, sft
 from limner.catalog import PRETRAINED
 from limner.codecs.magvit import MagvitCodec, to_pixels
 from limner.models.mmada.config import MMaDAConfig, small
+from limner.models.mmada.digits import folded, share_digits
 from limner.models.mmada.model import MMaDA
 from limner.models.mmada.render import Renderer
 from limner.models.mmada.rows import lm_rows, mmu_rows, r2i_rows, t2i_rows, think_rows
@@ -92,8 +96,11 @@ def new_model(codec: MagvitCodec, tokenizer: Any = None) -> MMaDA:
 class Teacher:
     """Makes batches: draws lessons, renders and encodes their pictures, and lays out rows with their masks."""
 
-    def __init__(self, renderer: Renderer, codec: MagvitCodec, mixture: Mixture, reasoning: float) -> None:
-        self.renderer, self.codec, self.mixture, self.reasoning = renderer, codec, mixture, reasoning
+    def __init__(
+        self, renderer: Renderer, codec: MagvitCodec, mixture: Mixture, reasoning: float, varied: float
+    ) -> None:
+        self.renderer, self.codec, self.mixture = renderer, codec, mixture
+        self.reasoning, self.varied = reasoning, varied
 
     def __call__(self, seed: int, size: int) -> list[Piece]:
         rng = random.Random(seed)
@@ -155,7 +162,8 @@ class Teacher:
         return self._piece("mmu", "text", *rows, rng)
 
     def _codes(self, contents: list[Content | None], rng: random.Random) -> Tensor:
-        return encode_scenes(self.codec, [content.scene(rng) for content in contents if content is not None])
+        scenes = [c.scene(rng, vary=rng.random() < self.varied) for c in contents if c is not None]
+        return encode_scenes(self.codec, scenes)
 
     def _piece(self, name: str, kind: PartKind, context: Context, values: Tensor, rng: random.Random) -> Piece:
         noise = Noise.of([rng.getrandbits(62) for _ in range(values.shape[0])])
@@ -179,10 +187,10 @@ def encode_scenes(codec: MagvitCodec, scenes: list[Scene]) -> Tensor:
         return codec.encode(to_pixels(torch.from_numpy(pictures)))
 
 
-def teacher_of(model: MMaDA, mixture: Mixture, reasoning: float) -> Teacher:
+def teacher_of(model: MMaDA, mixture: Mixture, reasoning: float, varied: float) -> Teacher:
     """The teacher of a model's vocabulary and codec."""
     assert model.codec is not None
-    teacher = Teacher(model.renderer, model.codec, mixture, reasoning)
+    teacher = Teacher(model.renderer, model.codec, mixture, reasoning, varied)
     teacher.process = model.process
     return teacher
 
@@ -210,17 +218,27 @@ def _sample(model: nn.Module, folder: Path, step: int) -> None:
 
 
 def _finish(model: nn.Module, folder: Path) -> None:
-    assert isinstance(model, MMaDA)
-    model.save(folder, torch.bfloat16)
+    assert isinstance(model, MMaDA) and model.codec is not None
+    plain = new_model(model.codec, model.tokenizer)
+    plain.network.load_state_dict(folded(model.network))
+    plain.save(folder, torch.bfloat16)
 
 
-def _run(name: str, start: Callable[[], MMaDA], mixture: Mixture, reasoning: float, settings: dict[str, Any]) -> Run:
+def _run(
+    name: str,
+    start: Callable[[], MMaDA],
+    mixture: Mixture,
+    reasoning: float,
+    varied: float,
+    settings: dict[str, Any],
+) -> Run:
+    """``reasoning`` is the share of prompts to be worked out, ``varied`` that of scenes with varied placement."""
     # the teacher needs a tokenizer and a codec, never the weights in training: it has a model of its own
     teachers: list[Teacher] = []
 
     def make(seed: int, size: int) -> list[Piece]:
         if not teachers:
-            teachers.append(teacher_of(start(), mixture, reasoning))
+            teachers.append(teacher_of(start(), mixture, reasoning, varied))
         return teachers[0](seed, size)
 
     rows = sum(vars(mixture).values())
@@ -241,17 +259,25 @@ def _run(name: str, start: Callable[[], MMaDA], mixture: Mixture, reasoning: flo
         threads=2,
         sample_every=500,
         checkpoint_every=250,
-        settings={"mixture": vars(mixture), "reasoning": reasoning, **settings},
+        settings={"mixture": vars(mixture), "reasoning": reasoning, "varied": varied, **settings},
     )
 
 
 def tiny_stage_one(codec: Path = CODEC) -> Run:
     """Captions to pictures, pictures to words, words; from nothing but a trained codec."""
+
+    def build() -> MMaDA:
+        shows = MagvitCodec.from_folder(codec)
+        model = new_model(shows)
+        share_digits(model.network, shows.config.quantiser, fresh=True)
+        return model
+
     mixture = Mixture(t2i=32, think=16, mmu=8, lm=8)
     run = _run(
         "mmada.tiny_stage_one",
-        lambda: new_model(MagvitCodec.from_folder(codec)),
+        build,
         mixture,
+        0.0,
         0.0,
         {"codec": codec.name},
     )
@@ -267,9 +293,11 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
                 f"stage two starts from stage one, and there is no {start}; train mmada.tiny_stage_one first"
             )
         before = MMaDA.load(start)
-        model = new_model(MagvitCodec.from_folder(codec), before.tokenizer)
+        shows = MagvitCodec.from_folder(codec)
+        model = new_model(shows, before.tokenizer)
         model.network.load_state_dict(before.network.state_dict())
+        share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
     mixture = Mixture(t2i=10, r2i=22, think=32, mmu=12, lm=8)
-    return _run("mmada.tiny_stage_two", load, mixture, 0.6, {"start": start.name})
+    return _run("mmada.tiny_stage_two", load, mixture, 0.6, 0.3, {"start": start.name})
