@@ -34,7 +34,6 @@ Progress = Callable[[str, float], None]  # (what is being done, share done)
 PROMPTS, SEEDS, QUICK_PROMPTS = 100, 4, 10
 UNSEEN = "unseen_colour"  # the tag of prompts with a colour and kind never shown together
 TEXT_ONLY = "text_only"
-NEEDS_THINKING = ("arithmetic", "riddle", "word_problem")
 
 
 @dataclass(frozen=True)
@@ -60,28 +59,35 @@ class Row:
 
 def tasks(group: str, split: str, count: int, seed: int) -> list[Task]:
     """``count`` different prompts of a group, fresh for every seed."""
-    rng = random.Random(f"{group}/{split}/{seed}")
-    found: dict[str, Task] = {}
-    for _ in range(200 * count):
-        lesson = lessons.lesson(group, rng, split)
-        if lesson.kind == "picture" and lesson.prompt not in found:
-            found[lesson.prompt] = Task((user(lesson.prompt),), lesson.facts, (group, *lesson.tags), lesson.id)
-        if len(found) == count:
-            break
-    return list(found.values())
+    return _collect(group, lambda rng: lessons.lesson(group, rng, split), None, count, seed)
 
 
 def unseen_tasks(count: int, seed: int) -> list[Task]:
     """Single things in a colour that training never shows them in."""
-    rng = random.Random(f"{UNSEEN}/{seed}")
+    return _collect(UNSEEN, lambda rng: lessons.lesson("single", rng, "new_compositions"), UNSEEN, count, seed)
+
+
+def text_only_tasks(count: int, seed: int) -> list[Task]:
+    """Prompts of the reasoning groups that rest on a fact which training had only as text."""
+
+    def make(rng: random.Random) -> lessons.Lesson:
+        return lessons.lesson(rng.choice(lessons.TEXT_ONLY), rng, TEXT_ONLY)
+
+    return _collect(TEXT_ONLY, make, "text_fact", count, seed)
+
+
+def _collect(
+    name: str, make: Callable[[random.Random], lessons.Lesson], tag: str | None, count: int, seed: int
+) -> list[Task]:
+    rng = random.Random(f"{name}/{seed}")
     found: dict[str, Task] = {}
-    for _ in range(2000 * count):
-        lesson = lessons.lesson("single", rng, "new_compositions")
-        if lesson.kind == "picture" and UNSEEN in lesson.tags and lesson.prompt not in found:
-            found[lesson.prompt] = Task((user(lesson.prompt),), lesson.facts, (UNSEEN, *lesson.tags), lesson.id)
+    for _ in range(500 * count):
+        lesson = make(rng)
+        if lesson.prompt not in found and (tag is None or tag in lesson.tags):
+            found[lesson.prompt] = Task((user(lesson.prompt),), lesson.facts, (name, *lesson.tags), lesson.id)
         if len(found) == count:
-            break
-    return list(found.values())
+            return list(found.values())
+    raise ValueError(f"{name} has only {len(found)} different prompts, {count} were asked for; ask for fewer")
 
 
 def _draw(model: Model, some: Sequence[Task], seeds: int, think: bool, settings: dict[str, Any]) -> list[list[Sample]]:
@@ -164,7 +170,7 @@ def evaluate(
     names += [(group, "reasoning", split) for group in lessons.REASONING]
     sets = [(g, kind, tasks(g, s, count, test_seed)) for g, kind, s in names]
     sets.append((UNSEEN, "unseen", unseen_tasks(count, test_seed)))
-    sets.append((TEXT_ONLY, "reasoning", _mixed(TEXT_ONLY, count, test_seed)))
+    sets.append((TEXT_ONLY, "reasoning", text_only_tasks(count, test_seed)))
     rows, agreed, crossed, sheet = [], [], [], []
     for index, (group, kind, some) in enumerate(sets):
         report_progress(group, index / (len(sets) + 2))
@@ -202,19 +208,6 @@ def evaluate(
     if out is not None:
         _write(out, {**report, "answers": asked_rows[:40], "captioned": caption_rows[:40]}, sheet)
     return report
-
-
-def _mixed(split: str, count: int, seed: int) -> list[Task]:
-    """Prompts of all reasoning groups that rest on a fact which training had only as text."""
-    rng = random.Random(f"{split}/{seed}")
-    found: dict[str, Task] = {}
-    for _ in range(500 * count):
-        lesson = lessons.lesson(rng.choice(lessons.REASONING), rng, split)
-        if lesson.kind == "picture" and TEXT_ONLY in lesson.tags and lesson.prompt not in found:
-            found[lesson.prompt] = Task((user(lesson.prompt),), lesson.facts, (TEXT_ONLY, *lesson.tags), lesson.id)
-        if len(found) == count:
-            break
-    return list(found.values())
 
 
 def _mean(rows: Sequence[Row], kind: str) -> dict[str, float | None]:

@@ -97,7 +97,7 @@ TINY = MagvitConfig(
     decoder=Stack(base=128, widths=(1,), blocks=(1,), patch=8, groups=8),
     quantiser=Quantiser("fsq", (8, 6, 6, 6)),
 )
-# Shows TINY's codes twice as wide and high. Finer levels are slower, but draw the same shape the same way at any offset.
+# Shows TINY's codes twice as wide and high. Finer levels are slower, but draw a shape the same way at any offset.
 TINY_LARGE = Stack(base=32, widths=(1, 2, 4), blocks=(1, 1, 1), patch=4, groups=8)
 
 

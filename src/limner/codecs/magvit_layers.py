@@ -62,7 +62,7 @@ class Stack:
 
 
 class PositionNorm(nn.Module):
-    """Every position's channels to mean 0 and deviation 1, then scaled and shifted: knows nothing of other positions."""
+    """Each position's channels to mean 0 and deviation 1, then scaled and shifted; knows no other position."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -54,7 +54,8 @@ class Kind:
 
 def _kinds() -> dict[str, Kind]:
     table = {
-        "animal": "cat- dog- rabbit mouse:mice- bird- fish:fish- snake- turtle- bee- butterfly:butterflies octopus:octopuses",
+        "animal": "cat- dog- rabbit mouse:mice- bird- fish:fish- snake- turtle- bee- "
+        "butterfly:butterflies octopus:octopuses",
         "plant": "apple- banana- flower mushroom tree",
         "shape": "triangle square hexagon heart star",
         "vehicle": "car- scooter- truck- wheelbarrow- boat- rocket",
@@ -104,9 +105,7 @@ class Scene:
                 raise ValueError(f"no kind called {thing.kind!r}; there are: {', '.join(KINDS)}")
             if thing.colour not in COLOURS:
                 raise ValueError(f"no colour called {thing.colour!r}; there are: {', '.join(COLOURS)}")
-        canonical = tuple(
-            replace(thing, flip=False) if KINDS[thing.kind].symmetric else thing for thing in self.things
-        )
+        canonical = tuple(replace(thing, flip=False) if KINDS[thing.kind].symmetric else thing for thing in self.things)
         order = sorted(canonical, key=lambda thing: (thing.kind != CONTAINER, thing))
         object.__setattr__(self, "things", tuple(order))
 

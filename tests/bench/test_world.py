@@ -1,0 +1,23 @@
+import pytest
+
+from limner.bench.world import UNSEEN, tasks, text_only_tasks, unseen_tasks
+from limner.world import lessons
+
+
+@pytest.mark.parametrize("group", lessons.GROUPS)
+def test_a_test_set_has_different_prompts_and_another_seed_draws_others(group):
+    first, again, other = (tasks(group, "new_compositions", 12, seed) for seed in (0, 0, 1))
+    assert len({task.prompt for task in first}) == 12
+    assert first == again
+    assert {task.prompt for task in first} != {task.prompt for task in other}
+    assert all(task.facts for task in first)
+
+
+def test_unseen_pairs_are_single_things_in_a_colour_training_never_shows():
+    some = unseen_tasks(20, 0)
+    assert len(some) == 20 and all(UNSEEN in task.tags for task in some)
+
+
+def test_text_only_prompts_rest_on_a_fact_that_no_training_picture_shows():
+    some = text_only_tasks(20, 0)
+    assert len(some) == 20 and all("text_fact" in task.tags for task in some)

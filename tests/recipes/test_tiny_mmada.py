@@ -1,0 +1,79 @@
+import random
+
+import pytest
+import torch
+
+from limner.codecs.magvit import TINY, MagvitCodec
+from limner.models.mmada.digits import digit_features, folded, share_digits
+from limner.recipes.tiny_mmada import Mixture, known_content, new_model, teacher_of
+from limner.world.splits import FORBIDDEN, may_train
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return new_model(MagvitCodec(TINY))
+
+
+def test_sharing_digits_of_a_trained_network_changes_nothing_and_folds_back(model):
+    ids, kept = torch.randint(0, 300, (2, 9)), torch.ones(2, 9, dtype=torch.bool)
+    before = model.network(ids, kept)
+    other = new_model(model.codec, model.tokenizer)
+    other.network.load_state_dict(model.network.state_dict())
+    share_digits(other.network, TINY.quantiser, fresh=False)
+    assert torch.equal(other.network(ids, kept), before)
+    with torch.no_grad():
+        for shared in (other.network.embed, other.network.head):
+            shared.parametrizations.weight[0].mix.normal_()
+    changed = other.network(ids, kept)
+    assert not torch.allclose(changed, before)
+    plain = new_model(model.codec, model.tokenizer)
+    plain.network.load_state_dict(folded(other.network))
+    assert torch.allclose(plain.network(ids, kept), changed)
+
+
+def test_codes_with_a_digit_in_common_share_its_feature():
+    features = digit_features(TINY.quantiser)
+    levels = TINY.quantiser.levels
+    assert features.shape == (TINY.quantiser.num_codes, sum(levels) + len(levels))
+    assert (features[:, : sum(levels)].sum(dim=1) == len(levels)).all()
+    first = features[0, : sum(levels)]
+    assert float(first @ features[1, : sum(levels)]) == len(levels) - 1, "code 1 differs from code 0 in one digit"
+
+
+def test_a_batch_has_every_task_and_is_the_same_for_the_same_seed(model):
+    teacher = teacher_of(model, Mixture(t2i=3, r2i=2, think=2, mmu=2, lm=2), reasoning=0.5, varied=0.5)
+    first, again = teacher(5, 11), teacher(5, 11)
+    assert [piece.name for piece in first] == ["t2i", "r2i", "think", "mmu", "lm"]
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a.values, b.values) and torch.equal(a.draw.hidden, b.draw.hidden)
+        assert torch.equal(a.context.given.before, b.context.given.before)
+        assert a.draw.hidden.any(dim=1).all(), "a row without anything hidden teaches nothing"
+
+
+def test_training_never_reads_the_demonstration_riddle_nor_a_held_out_content(model):
+    teacher = teacher_of(model, Mixture(t2i=8, think=24, lm=8), reasoning=0.6, varied=0.5)
+    for seed in range(20):
+        for piece in teacher(seed, 0):
+            for row in piece.context.given.before:
+                words = model.tokenizer.decode(row.tolist(), skip_special_tokens=True)
+                assert FORBIDDEN.replace(" ", "") not in words.replace(" ", "")
+    rng = random.Random(0)
+    assert all(may_train(known_content(rng)) for _ in range(200))
+
+
+def test_a_few_steps_lower_the_loss_of_every_task(model):
+    from limner.recipes.tiny_mmada import _objective, _optimizer
+
+    student = new_model(model.codec, model.tokenizer)
+    share_digits(student.network, TINY.quantiser, fresh=True)
+    batch = teacher_of(student, Mixture(t2i=4, think=4, mmu=2, lm=2), reasoning=0.0, varied=0.0)(1, 12)
+    optimizer = _optimizer(student, 2e-3, 0.0)
+    numbers = []
+    for _ in range(12):
+        loss, parts = _objective(student, batch, torch.Generator())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        numbers.append(parts)
+    assert all(numbers[-1][name] < 0.9 * numbers[0][name] for name in numbers[0])
