@@ -49,26 +49,26 @@ def word_problem(pen: Pen) -> Draft:
         total = Sum((half, half))
         story = f"{other} has {say.counted(half, kind, hue)} and {name} has twice as many"
     elif style == "together" and count > 1:
-        first = rng.randint(1, count - 1)
-        total = Sum((first, count - first))
-        story = f"{name} has {say.counted(first, kind, hue)} and {other} has {say.NUMBERS[count - first]}"
+        mine = rng.randint(1, count - 1)
+        total = Sum((mine, count - mine))
+        story = f"{name} has {say.counted(mine, kind, hue)} and {other} has {say.NUMBERS[count - mine]}"
     elif style == "more":
         total = _positive(pen, count, 1)
         sign = "more" if total.terms[1] > 0 else "fewer"
         first, second = say.counted(total.terms[0], kind, hue), say.NUMBERS[abs(total.terms[1])]
         story = f"{other} has {first} and {name} has {second} {sign}"
     else:
+        style = "change"
         total = _positive(pen, count, 1 if pen.chance(0.5) else 2)
         changes = [f"{_verb(pen, term)} {say.NUMBERS[abs(term)]}" for term in total.terms[1:]]
         changes[0] += " more" if total.terms[1] > 0 else ""
         joined = f", {changes[0]} and {changes[1]}" if len(changes) == 2 else f" and {changes[0]}"
         story = f"{name} has {say.counted(total.terms[0], kind, hue)}{joined}"
     things = say.noun(kind, 2)
-    if style == "together" and count > 1:
-        train, test = (f"draw the {things} they have together",), (f"please draw the {things} of ana and tom",)
+    if style == "together":
+        ending = pen.wording((f"draw the {things} they have together",), (f"please draw the {things} of ana and tom",))
     else:
-        train, test = (f"draw {her} {things}", f"draw the {things} of {name}"), (f"please draw {her} {things}",)
-    ending = pen.wording(train, test)
+        ending = pen.wording((f"draw {her} {things}", f"draw the {things} of {name}"), (f"please draw {her} {things}",))
     key = f"{style}|{total.digits}|{kind}"
     return Draft(f"{story}. {ending}.", content, facts, total.steps, key)
 
