@@ -45,6 +45,7 @@ def test_every_word_of_every_split_is_in_the_vocabulary():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_every_word_of_100000_lessons_of_each_split_is_in_the_vocabulary():
     known = set(say.vocabulary())
     for split in splits.SPLITS:

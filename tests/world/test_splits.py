@@ -48,6 +48,7 @@ def test_the_riddle_of_the_demonstration_is_in_no_training_text(training):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_no_test_prompt_and_no_forbidden_riddle_is_in_200000_training_texts():
     tests = {lesson.prompt for split in splits.SPLITS[1:] for lesson in taken(split, 5000, seed=17)}
     for lesson in itertools.islice(everything(18), 200_000):
