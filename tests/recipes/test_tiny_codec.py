@@ -49,7 +49,7 @@ def test_a_few_steps_lower_the_loss():
         optimizer.step()
         optimizer.zero_grad()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.85 * losses[0]
 
 
 def test_a_larger_decoder_starts_on_frozen_codes(tmp_path):

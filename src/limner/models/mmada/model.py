@@ -74,9 +74,7 @@ class MMaDA(Model):
         c, s = self.config, self.config.specials
         if kind == "image":
             codes = Values(s.mask, c.text_vocabulary)
-            return MaskedCanvas(
-                partial(MMaDA.pictures, self), codes, codes_temperature=c.defaults.codes_temperature
-            )
+            return MaskedCanvas(partial(MMaDA.pictures, self), codes, codes_temperature=c.defaults.codes_temperature)
         stop = frozenset({s.eos, s.eot}) if c.stop_early else None
         return MaskedBlocks(partial(MMaDA.words, self), Values(s.mask), stop=stop, filler=s.eos, suffix=c.suffix)
 
