@@ -119,5 +119,7 @@ def _unseen_scene(draft: Draft) -> tuple[str, ...]:
     """The tag of a draft whose prompt fixes a whole content that training never shows."""
     clauses = draft.facts.get("include", [])
     fixed = all(isinstance(c.get("kind"), str) and isinstance(c.get("colour"), str) for c in clauses)
+    relations = [relation["is"] for relation in draft.facts.get("relation", ())]
+    arranged = len(clauses) == 1 or (bool(relations) and "beside" not in relations)
     held = draft.content is not None and splits.held_scene(draft.content)
-    return ("unseen_scene",) if clauses and fixed and held else ()
+    return ("unseen_scene",) if clauses and fixed and arranged and held else ()
