@@ -115,7 +115,7 @@ class Teacher:
         if m.r2i:
             some = [self._lesson(rng, "picture") for _ in range(m.r2i)]
             drop = [rng.random() < DROPPED for _ in some]
-            codes = self._codes([lesson.content for lesson in some], rng)
+            codes = self._codes([drawn(lesson) for lesson in some], rng)
             rows = r2i_rows(self.renderer, [s.prompt for s in some], [s.thought for s in some], codes, drop)
             pieces.append(self._piece("r2i", "image", *rows, rng))
         if m.think:
@@ -134,9 +134,10 @@ class Teacher:
         groups = lessons.REASONING if rng.random() < self.reasoning else lessons.EXPLICIT
         return lessons.lesson(rng.choice(groups), rng, "train", kind)
 
-    def _prompts(self, rng: random.Random, count: int) -> tuple[list[str], list[Content | None]]:
+    def _prompts(self, rng: random.Random, count: int) -> tuple[list[str], list[Content]]:
         """Captions, explicit prompts and, as far as ``reasoning`` allows, reasoning prompts without their thought."""
-        prompts, contents = [], []
+        prompts: list[str] = []
+        contents: list[Content] = []
         for _ in range(count):
             if rng.random() < 0.5 and not self.reasoning:
                 content = known_content(rng)
@@ -145,7 +146,7 @@ class Teacher:
             else:
                 lesson = self._lesson(rng, "picture")
                 prompts.append(lesson.prompt)
-                contents.append(lesson.content)
+                contents.append(drawn(lesson))
         return prompts, contents
 
     def _understand(self, rng: random.Random, count: int) -> Piece:
@@ -161,8 +162,8 @@ class Teacher:
         rows = mmu_rows(self.renderer, codes, [q for q, _ in asked], [a for _, a in asked], ANSWER)
         return self._piece("mmu", "text", *rows, rng)
 
-    def _codes(self, contents: list[Content | None], rng: random.Random) -> Tensor:
-        scenes = [c.scene(rng, vary=rng.random() < self.varied) for c in contents if c is not None]
+    def _codes(self, contents: list[Content], rng: random.Random) -> Tensor:
+        scenes = [c.scene(rng, vary=rng.random() < self.varied) for c in contents]
         return encode_scenes(self.codec, scenes)
 
     def _piece(self, name: str, kind: PartKind, context: Context, values: Tensor, rng: random.Random) -> Piece:
@@ -170,6 +171,12 @@ class Teacher:
         return Piece(name, kind, context, values, self.process(kind).draw(values, noise))
 
     process: Callable[[PartKind], Any]  # how draws are made; set by ``teacher_of``
+
+
+def drawn(lesson: lessons.Lesson) -> Content:
+    """What a picture lesson's picture holds."""
+    assert lesson.content is not None, f"{lesson.id} is a lesson in words"
+    return lesson.content
 
 
 def known_content(rng: random.Random) -> Content:
@@ -212,6 +219,7 @@ def _sample(model: nn.Module, folder: Path, step: int) -> None:
     pictures, labels = [], []
     for plan in kinds:
         for sample in rollout(model, tasks, model.plan(plan), list(range(len(tasks)))):
+            assert sample.image is not None
             pictures.append(sample.image)
             labels.append(sample.thinking or sample.task.prompt[0].text)
     draw_sheet(pictures, labels, columns=6).save(folder / f"sheet-{step:06d}.png")
