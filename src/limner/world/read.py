@@ -18,22 +18,27 @@ from PIL import Image
 
 from limner.world import templates
 from limner.world.reading import Box, Found, Reading, as_square
-from limner.world.scene import BACKGROUNDS, CANVAS, COLOURS, SHIFTS, SLOTS, Thing
+from limner.world.scene import BACKGROUNDS, CANVAS, SHIFTS, SLOTS, Thing
 from limner.world.templates import MARGIN, WIDE, Bank, Floats
 
 FOREIGN = 40.0  # a pixel this far (0 to 255, worst channel) from the background belongs to a thing
 WRONG = 48.0  # a pixel this far from everything that the drawing has within one pixel of it is unexplained
 BLOB = 10  # unexplained pixels that touch and count at least this many are something
-THING_WRONG = 0.06  # a thing with a larger share of unexplained pixels is not that thing
+THING_WRONG = 0.12  # a thing with a larger share of unexplained pixels is not that thing
 THING_MISSING = 0.5  # nor one whose squared distance to the picture is this large beside that to the background
-RIVAL = 0.7  # nor one that is not clearly nearer than any other thing in its place
+RIVAL = 0.7  # nor one that is not clearly nearer than any other thing in its place (in a sharp picture),
+RIVAL_BLUR = (
+    0.04  # and this much less clearly for every time that the drawing is smoothed: measured on a codec's output
+)
+RIVALS = 16  # candidates among which rivals are sought
 QUIET = 100.0  # squared differences (three channels) of this mean are nothing: between like colours they say nothing
 GROUND_WRONG = 24.0  # root mean square distance of the free area to the background from which the background is unknown
 NEAR = 1.0  # mean squared difference below which a hypothesis is right and the search ends
 GOOD = 0.06  # the share of the squared difference to the background from which no other layout is tried
 LEAST_INSIDE = 0.3  # the least share of foreign pixels from which a container is looked for
 TRIED, SHIFTS_TRIED, KEPT = 3, 3, 6  # frames, shifts, and things of a slot that are compared at full resolution
-BLURS = 4  # a drawing is smoothed at most one time less than this to compare it with a picture
+SOFTER = 2  # times that a single thing may be smoothed beside that
+BLURS = 5  # a drawing is smoothed at most one time less than this to compare it with a picture
 
 _OFFSETS = tuple((x, y) for y in SHIFTS for x in SHIFTS)
 
@@ -188,11 +193,11 @@ def _refined(view: _View, guess: _Guess, blur: int) -> _Guess:
     """A guess of a frame again, its few best shifts and things compared at full resolution, as blurred as asked."""
     frame, apart = guess.frame, guess.apart
     if frame is None or apart is None:
-        return guess
+        return _inside(view, blur) if guess.layout == "inside" else guess
     sizes = templates.bank(frame.half)
     order = np.minimum(apart.min(axis=2), 0).sum(axis=0).argsort()
     rows = [np.argpartition(near.min(axis=0), KEPT)[:KEPT] for near in apart]
-    patches = [templates.patch_values(sizes.patches[kept], blur) for kept in rows]
+    patches = [_soft_patches(sizes.patches[kept], blur) for kept in rows]
     best: tuple[float, list[Thing]] | None = None
     for shift in order[:SHIFTS_TRIED]:
         dx, dy = _OFFSETS[shift]
@@ -208,25 +213,36 @@ def _refined(view: _View, guess: _Guess, blur: int) -> _Guess:
     return _Guess(frame.layout, tuple(best[1]), view.energy + best[0])
 
 
-def _nearest(view: _View, patches: Floats, x: int, y: int) -> tuple[float, int]:
-    """The patch that is nearest to the picture around (x, y), and what it gains over the bare background."""
-    side = patches.shape[-1]
-    ground, seen, bare = (templates.window(part, x, y, side) for part in (view.ground, view.surface, view.difference))
+def _soft_patches(patches: NDArray[np.uint8], blur: int) -> Floats:
+    """Patches (T, 4, h, w) smoothed as often as the picture is, and more: (2T, 4, h, w). Small things are softer."""
+    soft = templates.patch_values(patches, blur)
+    return np.concatenate([soft, templates.smooth(soft, SOFTER)])
+
+
+def _costs(patches: Floats, ground: Floats, seen: Floats) -> Floats:
+    """The squared distance of a window to every patch on a ground, for the better of its two softnesses: (T,)."""
     apart = (1 - patches[:, 3:]) * ground
     apart += patches[:, :3]
     apart -= seen
     flat = apart.reshape(len(patches), -1)
-    costs = np.einsum("tn,tn->t", flat, flat)
+    return np.einsum("tn,tn->t", flat, flat).reshape(2, -1).min(axis=0)
+
+
+def _nearest(view: _View, patches: Floats, x: int, y: int) -> tuple[float, int]:
+    """What the patch nearest to the picture around (x, y) gains over the bare background, and which one it is."""
+    side = patches.shape[-1]
+    ground, seen, bare = (templates.window(part, x, y, side) for part in (view.ground, view.surface, view.difference))
+    costs = _costs(patches, ground, seen)
     row = int(costs.argmin())
     return float(costs[row]) - _squared(bare), row
 
 
-def _inside(view: _View) -> _Guess:
+def _inside(view: _View, blur: int = 0) -> _Guess:
     """A container, by what shows of it around the content, and then the content on it."""
     (centre, within), (outer, inner) = SLOTS["inside"]
     boxes, things = templates.bank(outer, container=True), templates.bank(inner)
     ring = _ring(boxes, inner)
-    patches = templates.patch_values(boxes.patches, 1).reshape(len(boxes.patches), 4, -1)[..., ring]
+    patches = templates.patch_values(boxes.patches, blur + 1).reshape(len(boxes.patches), 4, -1)[..., ring]
     seen, ground = templates.smooth(view.surface), templates.smooth(view.ground)
     best: tuple[float, int, int, int] | None = None
     for dx, dy in _OFFSETS:
@@ -241,7 +257,7 @@ def _inside(view: _View) -> _Guess:
     _, row, dx, dy = best
     box = boxes.thing(row, centre[0] + dx, centre[1] + dy)
     x, y = within[0] + dx, within[1] + dy
-    filled = templates.padded(templates.composed(view.name, (box,)))
+    filled = templates.smooth(templates.padded(templates.composed(view.name, (box,))), blur)
     difference = view.surface - filled
     cut, behind = (
         templates.pooled(templates.window(templates.smooth(part), x, y, things.side), things.pool).reshape(1, -1)
@@ -250,7 +266,7 @@ def _inside(view: _View) -> _Guess:
     apart = templates.distances(things, cut, behind, templates.behind(things, behind))[0]
     rows = np.argpartition(apart, KEPT)[:KEPT]
     bare = _View(view.name, view.surface, filled, difference, {}, 0.0)
-    gain, nearest = _nearest(bare, templates.patch_values(things.patches[rows], 0), x, y)
+    gain, nearest = _nearest(bare, _soft_patches(things.patches[rows], blur), x, y)
     found = (box, things.thing(rows[nearest], x, y)) if apart.min() < 0 else (box,)
     return _Guess("inside", found, _squared(difference[:, MARGIN:-MARGIN, MARGIN:-MARGIN]) + min(gain, 0.0))
 
@@ -263,6 +279,7 @@ def _judged(surface: Floats, best: _Best, strict: bool) -> Reading:
     apart = np.square(surface - soft).sum(axis=0)
     weight = np.square(soft - templates.background(name)).sum(axis=0)
     wrong = unexplained(surface, name, things) > WRONG
+    lead = RIVAL + RIVAL_BLUR * best.blur
     found, unknown = [], []
     taken = np.zeros_like(wrong)
     for thing in things:
@@ -271,7 +288,7 @@ def _judged(surface: Floats, best: _Best, strict: bool) -> Reading:
         share = float(wrong[shape].mean())
         missing = float(apart[shape].sum() / (weight[shape].sum() + QUIET * shape.sum()))
         good = share <= THING_WRONG and missing <= THING_MISSING
-        if strict and not (good and (best.cost < NEAR or _rival(surface, best, thing) <= RIVAL)):
+        if strict and not (good and (best.cost < NEAR or _rival(surface, best, thing) <= lead)):
             unknown.append(_tight(shape))
         else:
             found.append(Found(thing, _tight(shape), round(max(0.0, 1 - max(share, missing)), 4)))
@@ -296,18 +313,22 @@ def _rival(surface: Floats, best: _Best, thing: Thing) -> float:
         around: tuple[Thing, ...] = ()
     else:
         around = tuple(other for other in best.guess.things if other != thing)
-    ground = templates.smooth(templates.padded(templates.composed(best.name, around)), max(best.blur, 1))
+    ground = templates.smooth(templates.padded(templates.composed(best.name, around)), best.blur)
     seen = templates.padded(surface if best.blur else templates.smooth(surface))
     there, back = (
         templates.pooled(templates.window(part, thing.x, thing.y, sizes.side), sizes.pool).reshape(1, -1)
         for part in (seen - ground, ground)
     )
-    apart = templates.distances(sizes, there, back, templates.behind(sizes, back))[0] + _squared(there)
-    nearness = apart.reshape(len(sizes.shapes), len(COLOURS)) + QUIET * there.size / 3
-    colour = COLOURS.index(thing.colour)
-    own = float(nearness[sizes.shapes.index((thing.kind, thing.flip)), colour])
-    nearness[[kind == thing.kind for kind, _ in sizes.shapes], colour] = np.inf
-    return own / float(nearness.min())
+    apart = templates.distances(sizes, there, back, templates.behind(sizes, back))[0]
+    rivals = [row for row in apart.argsort()[:RIVALS] if not _same(sizes.thing(row, 0, 0), thing)]
+    patches = _soft_patches(sizes.patches[[sizes.row(thing), *rivals]], best.blur)
+    back, here = (templates.window(part, thing.x, thing.y, sizes.reach) for part in (ground, templates.padded(surface)))
+    costs = _costs(patches, back, here) + QUIET * sizes.reach**2
+    return float(costs[0] / costs[1:].min())
+
+
+def _same(a: Thing, b: Thing) -> bool:
+    return (a.kind, a.colour) == (b.kind, b.colour)
 
 
 def unexplained(surface: Floats, name: str, things: tuple[Thing, ...]) -> Floats:

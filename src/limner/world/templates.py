@@ -61,10 +61,13 @@ class Bank:
         kind, flip = self.shapes[shape]
         return Thing(y, x, self.half, kind, COLOURS[colour], flip)
 
+    def row(self, thing: Thing) -> int:
+        """The row of a thing of this size."""
+        return self.shapes.index((thing.kind, thing.flip)) * len(COLOURS) + COLOURS.index(thing.colour)
+
     def patch(self, thing: Thing) -> Floats:
         """The patch of a thing of this size, (4, reach, reach)."""
-        row = self.shapes.index((thing.kind, thing.flip)) * len(COLOURS) + COLOURS.index(thing.colour)
-        return patch_values(self.patches[row])
+        return patch_values(self.patches[self.row(thing)])
 
 
 def premultiplied(thing: Thing) -> NDArray[np.uint8]:
