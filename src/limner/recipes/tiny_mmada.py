@@ -258,7 +258,7 @@ def _run(
         optimizer=_optimizer,
         sample=_sample,
         finish=_finish,
-        steps=3000,
+        steps=1650,
         batch_size=rows,
         lr=2.5e-3,
         warmup=50,
@@ -289,7 +289,7 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
         0.0,
         {"codec": codec.name},
     )
-    return replace(run, steps=1000, hold=0.8, floor=0.4, threads=1)
+    return replace(run, steps=500, schedule="constant", threads=1)
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
@@ -307,5 +307,5 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    mixture = Mixture(t2i=10, r2i=22, think=32, mmu=12, lm=8)
+    mixture = Mixture(t2i=12, r2i=24, think=20, mmu=10, lm=4)
     return _run("mmada.tiny_stage_two", load, mixture, 0.6, 0.3, {"start": start.name})
