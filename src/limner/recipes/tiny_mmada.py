@@ -46,7 +46,7 @@ from limner.world.splits import may_train
 CODEC = PRETRAINED / "tiny-mmada" / "codec"
 STAGE_ONE = Path("runs/mmada.tiny_stage_one/released")
 INSTRUCTION = "think\n"  # the published instruction has forty words, which a small model need not read
-THOUGHT, ANSWER = 32, 16  # tokens given to a thought and to an answer, filler included
+THOUGHT, ANSWER = 40, 16  # tokens given to a thought and to an answer, filler included
 DROPPED = 0.1  # share of pictures trained without their prompt, for guidance
 SAMPLES = (
     "two red apples",
