@@ -5,7 +5,9 @@ import torch
 
 from limner.codecs.magvit import TINY, MagvitCodec
 from limner.models.mmada.digits import digit_features, folded, share_digits
-from limner.recipes.tiny_mmada import Mixture, known_content, new_model, teacher_of
+from limner.recipes.tiny_mmada import ANSWER, THOUGHT, Mixture, known_content, new_model, teacher_of
+from limner.world import lessons, questions, say
+from limner.world.content import random_content
 from limner.world.splits import FORBIDDEN, may_train
 
 
@@ -77,3 +79,19 @@ def test_a_few_steps_lower_the_loss_of_every_task(model):
         optimizer.zero_grad()
         numbers.append(parts)
     assert all(numbers[-1][name] < 0.9 * numbers[0][name] for name in numbers[0])
+
+
+def test_every_thought_and_answer_fits_the_room_given_to_it(model):
+    rng = random.Random(1)
+    longest_thought = longest_answer = 0
+    for group in lessons.GROUPS + lessons.TEXT:
+        for _ in range(150):
+            lesson = lessons.lesson(group, rng, "train", "text")
+            longest_thought = max(longest_thought, len(model.renderer.thought(lesson.thought)))
+            longest_answer = max(longest_answer, len(model.renderer.ids(lesson.answer or "")))
+    for _ in range(2000):
+        content = random_content(rng)
+        _, answer = questions.ask(content, rng)
+        for said in (say.plan(content), answer):
+            longest_answer = max(longest_answer, len(model.renderer.ids(said)))
+    assert longest_thought < THOUGHT and longest_answer < ANSWER, "an end token must fit behind it"
