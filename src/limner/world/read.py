@@ -27,9 +27,7 @@ BLOB = 10  # unexplained pixels that touch and count at least this many are some
 THING_WRONG = 0.12  # a thing with a larger share of unexplained pixels is not that thing
 THING_MISSING = 0.5  # nor one whose squared distance to the picture is this large beside that to the background
 RIVAL = 0.7  # nor one that is not clearly nearer than any other thing in its place (in a sharp picture),
-RIVAL_BLUR = (
-    0.04  # and this much less clearly for every time that the drawing is smoothed: measured on a codec's output
-)
+RIVAL_BLUR = 0.04  # and this much less clearly for every time that the drawing is smoothed (measured on a codec)
 RIVALS = 16  # candidates among which rivals are sought
 QUIET = 100.0  # squared differences (three channels) of this mean are nothing: between like colours they say nothing
 GROUND_WRONG = 24.0  # root mean square distance of the free area to the background from which the background is unknown
