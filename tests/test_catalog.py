@@ -14,8 +14,9 @@ from limner.models.echo import Echo
 
 @pytest.fixture
 def folder(tmp_path):
-    Echo(seed=3).save(tmp_path)
-    return tmp_path
+    # in a folder of its own: the parent must hold nothing else
+    Echo(seed=3).save(tmp_path / "models" / "small")
+    return tmp_path / "models" / "small"
 
 
 def test_a_folder_is_loaded_by_its_family(folder):

@@ -7,7 +7,7 @@ import time
 
 from safetensors.torch import load_file
 
-STEPS = 6
+STEPS = 4
 
 
 def command(folder):
