@@ -258,7 +258,7 @@ def _run(
         optimizer=_optimizer,
         sample=_sample,
         finish=_finish,
-        steps=1650,
+        steps=2100,
         batch_size=rows,
         lr=2.5e-3,
         warmup=50,
