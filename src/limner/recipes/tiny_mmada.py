@@ -1,8 +1,9 @@
 """Tiny MMaDA on the picture world, in the published order (2505.15809, section 3; stage three is another recipe).
 
-``tiny_stage_one``: captions to pictures, pictures to words, words. ``tiny_stage_two``: mixed long chain-of-thought,
-that is thinking then picture, and thinking alone. About a third of the reasoning pictures come without their thought,
-so that a comparison with thinking switched off is fair. Both see only what ``limner.world.splits`` lets training see.
+``tiny_stage_one``: captions to pictures, pictures to words, words. ``tiny_stage_two_1`` and ``tiny_stage_two_2``
+(numbered as the published code numbers them): mixed long chain-of-thought, that is thinking then picture, and thinking
+alone. About a third of the reasoning pictures come without their thought, so that a comparison with thinking switched
+off is fair. All see only what ``limner.world.splits`` lets training see.
 
 Things first stand where they always stand; stage two moves, shrinks and mirrors some, which costs more training to
 learn than it looks, and which methods that compare several pictures of one prompt need.
@@ -45,6 +46,7 @@ from limner.world.splits import may_train
 
 CODEC = PRETRAINED / "tiny-mmada" / "codec"
 STAGE_ONE = Path("runs/mmada.tiny_stage_one/released")
+STAGE_TWO_1 = Path("runs/mmada.tiny_stage_two_1/released")
 INSTRUCTION = "think\n"  # the published instruction has forty words, which a small model need not read
 THOUGHT, ANSWER = 40, 16  # tokens given to a thought and to an answer, filler included
 DROPPED = 0.1  # share of pictures trained without their prompt, for guidance
@@ -258,7 +260,7 @@ def _run(
         optimizer=_optimizer,
         sample=_sample,
         finish=_finish,
-        steps=2100,
+        steps=2000,
         batch_size=rows,
         lr=2.5e-3,
         warmup=50,
@@ -292,14 +294,23 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
     return replace(run, steps=500, schedule="constant", threads=1)
 
 
-def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
-    """Mixed chain-of-thought: thoughts, pictures after thoughts, pictures without them, pictures to words."""
+def tiny_stage_two_1(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
+    """Stage 2.1, mixed chain-of-thought: thoughts, pictures after thoughts and without, pictures to words."""
+    mixture = Mixture(t2i=12, r2i=24, think=20, mmu=10, lm=4)
+    run = _stage_two("mmada.tiny_stage_two_1", start, codec, mixture)
+    return replace(run, steps=570, schedule="constant")
 
+
+def tiny_stage_two_2(start: Path = STAGE_TWO_1, codec: Path = CODEC) -> Run:
+    """Stage 2.2: the same with more thoughts, to the end of the learning rate. Its model is the one that is shipped."""
+    mixture = Mixture(t2i=8, r2i=20, think=40, mmu=8, lm=2)
+    return replace(_stage_two("mmada.tiny_stage_two_2", start, codec, mixture), steps=1350)
+
+
+def _stage_two(name: str, start: Path, codec: Path, mixture: Mixture) -> Run:
     def load() -> MMaDA:
         if not start.is_dir():
-            raise ValueError(
-                f"stage two starts from stage one, and there is no {start}; train mmada.tiny_stage_one first"
-            )
+            raise ValueError(f"{name} goes on from an earlier stage, and there is no {start}; train that stage first")
         before = MMaDA.load(start)
         shows = MagvitCodec.from_folder(codec)
         model = new_model(shows, before.tokenizer)
@@ -307,5 +318,4 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    mixture = Mixture(t2i=12, r2i=24, think=20, mmu=10, lm=4)
-    return _run("mmada.tiny_stage_two", load, mixture, 0.6, 0.3, {"start": start.name})
+    return _run(name, load, mixture, 0.6, 0.3, {"start": start.name})

@@ -1,0 +1,58 @@
+import random
+
+import numpy as np
+import pytest
+from PIL import Image as pil
+
+from limner.judges.scenes import agreement, read_content, scene_judge
+from limner.parts import Image, Sample, Task, Thinking, user
+from limner.world import lessons, say
+from limner.world.content import Content, copies
+from limner.world.draw import to_image
+from limner.world.scene import random_scene
+
+
+def sample(content, facts=None, thought=None, size=128):
+    parts = [] if thought is None else [Thinking(thought)]
+    drawn = Image(to_image(content.scene(random.Random(0)), size))
+    return Sample(Task((user("draw"),), facts or {}), (*parts, drawn))
+
+
+@pytest.mark.parametrize("group", lessons.GROUPS)
+def test_a_lesson_drawn_as_its_plan_says_is_right_and_another_picture_is_wrong(group):
+    rng = random.Random(2)
+    some = [lessons.lesson(group, rng) for _ in range(4)]
+    right = scene_judge()([sample(lesson.content, lesson.facts) for lesson in some])
+    assert [verdict.score for verdict in right] == [1.0] * 4
+    wrong = copies(6, "violin", "brown", "rain")
+    verdicts = scene_judge()([sample(wrong, lesson.facts) for lesson in some])
+    assert [verdict.score for verdict in verdicts] == [0.0] * 4
+    assert all(verdict.why for verdict in verdicts)
+
+
+def test_what_cannot_be_read_fails_and_what_is_missing_is_not_judged():
+    noise = pil.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    facts = {"include": [{"kind": "cat", "count": 1}]}
+    unreadable = Sample(Task((user("a cat"),), facts), (Image(noise),))
+    without = Sample(Task((user("a cat"),), facts), (Thinking("one red cat, plain"),))
+    verdicts = scene_judge()([unreadable, without])
+    assert verdicts[0].score == 0.0 and "unknown" in verdicts[0].why
+    assert verdicts[1].score is None
+
+
+def test_thought_and_picture_agree_only_when_the_plan_says_what_is_drawn():
+    content = copies(2, "apple", "red", "night")
+    good = sample(content, thought=f"1+1=2; {say.plan(content)}")
+    other = sample(content, thought="three red apples, night")
+    unfinished = sample(content, thought="1+1=2")
+    alone = sample(content)
+    scores = [verdict.score for verdict in agreement()([good, other, unfinished, alone])]
+    assert scores == [1.0, 0.0, 0.0, None]
+
+
+def test_pictures_are_read_at_the_size_they_are_shown():
+    rng = random.Random(3)
+    for _ in range(5):
+        scene = random_scene(rng)
+        for size in (64, 128):
+            assert read_content(np.asarray(to_image(scene, size))) == Content.of(scene)
