@@ -15,6 +15,7 @@ RECIPES: dict[str, str] = {
     "mmada.tiny_stage_one": "limner.recipes.tiny_mmada:tiny_stage_one",
     "mmada.tiny_stage_two_1": "limner.recipes.tiny_mmada:tiny_stage_two_1",
     "mmada.tiny_stage_two_2": "limner.recipes.tiny_mmada:tiny_stage_two_2",
+    "mmada.tiny_anneal": "limner.recipes.tiny_mmada:tiny_anneal",
     "world.detector": "limner.recipes.world:detector",
 }
 
