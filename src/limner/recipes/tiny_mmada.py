@@ -83,7 +83,7 @@ def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
         thinking_limit=THOUGHT,
         block=8,
         tokens_per_step=1,
-        picture_steps=6,
+        picture_steps=12,
         picture_guidance=1.0,
         codes_temperature=0.5,
     )
