@@ -227,4 +227,6 @@ class Process(ABC, Generic[StateT]):
 def k3_divergence(p: Scored, q: Scored) -> Tensor:
     """(B, N) the non-negative estimate e^d - d - 1 with d = log q - log p of KL(p || q), 0 where not scored."""
     d = q.tokens - p.tokens
-    return torch.where(p.hidden, d.clamp(max=20.0).exp() - d - 1.0, torch.zeros_like(d))
+    # expm1, because e^d - 1 loses a small d to rounding and the estimate would come out below zero
+    estimate = (d.clamp(max=20.0).expm1() - d).clamp(min=0.0)
+    return torch.where(p.hidden, estimate, torch.zeros_like(d))
