@@ -16,7 +16,6 @@ RECIPES: dict[str, str] = {
     "mmada.tiny_stage_two_1": "limner.recipes.tiny_mmada:tiny_stage_two_1",
     "mmada.tiny_stage_two_2": "limner.recipes.tiny_mmada:tiny_stage_two_2",
     "mmada.tiny_anneal": "limner.recipes.tiny_mmada:tiny_anneal",
-    "mmada.tiny_practice": "limner.recipes.tiny_mmada:tiny_practice",
     "world.detector": "limner.recipes.world:detector",
 }
 

@@ -48,7 +48,6 @@ CODEC = PRETRAINED / "tiny-mmada" / "codec"
 STAGE_ONE = Path("runs/mmada.tiny_stage_one/released")
 STAGE_TWO_1 = Path("runs/mmada.tiny_stage_two_1/released")
 STAGE_TWO_2 = Path("runs/mmada.tiny_stage_two_2/released")
-ANNEALED = Path("runs/mmada.tiny_anneal/released")
 INSTRUCTION = "think\n"  # the published instruction has forty words, which a small model need not read
 THOUGHT, ANSWER = 40, 16  # tokens given to a thought and to an answer, filler included
 DROPPED = 0.1  # share of pictures trained without their prompt, for guidance
@@ -314,20 +313,13 @@ def tiny_stage_two_2(start: Path = STAGE_TWO_1, codec: Path = CODEC) -> Run:
 
 
 def tiny_anneal(start: Path = STAGE_TWO_2, codec: Path = CODEC) -> Run:
-    """Stage 2.2 goes on to the end of the learning rate, slower in the two tables.
+    """Stage 2.2 goes on, slower in the two tables, to the end of the learning rate. What is shipped comes from here.
 
     At a steady rate the loss hangs above what the network can do: with AdamW a table's row moves by the rate in every
     coordinate, which is a tenth of a new row and half a logit a step.
     """
     run = replace(tiny_stage_two_2(start, codec), name="mmada.tiny_anneal", optimizer=_slow_tables)
     return replace(run, steps=930, lr=2e-3, schedule="hold_then_decay", hold=0.1)
-
-
-def tiny_practice(start: Path = ANNEALED, codec: Path = CODEC) -> Run:
-    """Thoughts, mostly: they are cheap to practise and all rests on them. Its model is the one that is shipped."""
-    mixture = Mixture(t2i=4, r2i=6, think=80, mmu=2, lm=2)
-    run = replace(_stage_two("mmada.tiny_practice", start, codec, mixture), optimizer=_slow_tables)
-    return replace(run, steps=200, lr=1.5e-3, hold=0.3, ema=0.98, threads=1, warmup=10)
 
 
 def _stage_two(name: str, start: Path, codec: Path, mixture: Mixture) -> Run:
