@@ -225,9 +225,11 @@ class MMaDA(Model):
         partial_file = folder / "model.safetensors.partial"
         save_file(weights.released(self.network, dtype), partial_file, metadata={"format": "pt"})
         os.replace(partial_file, folder / "model.safetensors")
-        self.tokenizer.save(str(folder / "tokenizer.json"))
+        self.tokenizer.save(str(folder / "tokenizer.json.partial"))
+        os.replace(folder / "tokenizer.json.partial", folder / "tokenizer.json")
         text = json.dumps(self.config.to_json(), indent=1, ensure_ascii=False) + "\n"
-        (folder / "config.json").write_text(text, encoding="utf-8")
+        (folder / "config.json.partial").write_text(text, encoding="utf-8")
+        os.replace(folder / "config.json.partial", folder / "config.json")
         if self.codec is not None:
             self.codec.save(folder / "codec", dtype)
 
