@@ -44,9 +44,9 @@ def test_codes_with_a_digit_in_common_share_its_feature():
 
 
 def test_a_batch_has_every_task_and_is_the_same_for_the_same_seed(model):
-    teacher = teacher_of(model, Mixture(t2i=3, r2i=2, think=2, mmu=2, lm=2), reasoning=0.5, varied=0.5)
+    teacher = teacher_of(model, Mixture(t2i=3, r2i=2, think=2, caption=2, question=2, lm=2), reasoning=0.5, varied=0.5)
     first, again = teacher(5, 11), teacher(5, 11)
-    assert [piece.name for piece in first] == ["t2i", "r2i", "think", "mmu", "lm"]
+    assert [piece.name for piece in first] == ["t2i", "r2i", "think", "caption", "question", "lm"]
     for a, b in zip(first, again, strict=True):
         assert torch.equal(a.values, b.values) and torch.equal(a.draw.hidden, b.draw.hidden)
         assert torch.equal(a.context.given.before, b.context.given.before)
@@ -69,7 +69,7 @@ def test_a_few_steps_lower_the_loss_of_every_task(model):
 
     student = new_model(model.codec, model.tokenizer)
     share_digits(student.network, TINY.quantiser, fresh=True)
-    batch = teacher_of(student, Mixture(t2i=4, think=4, mmu=2, lm=2), reasoning=0.0, varied=0.0)(1, 12)
+    batch = teacher_of(student, Mixture(t2i=4, think=4, caption=2, lm=2), reasoning=0.0, varied=0.0)(1, 12)
     optimizer = _optimizer(student, 2e-3, 0.0)
     numbers = []
     for _ in range(12):
@@ -95,3 +95,34 @@ def test_every_thought_and_answer_fits_the_room_given_to_it(model):
         for said in (say.plan(content), answer):
             longest_answer = max(longest_answer, len(model.renderer.ids(said)))
     assert longest_thought < THOUGHT and longest_answer < ANSWER, "an end token must fit behind it"
+
+
+def test_rows_of_like_length_come_together_and_every_length_as_often_as_it_is_drawn(model):
+    def lengths(buckets, seeds):
+        teacher = teacher_of(model, Mixture(think=8), reasoning=0.6, varied=0.0)
+        rows = []
+        for seed in seeds:
+            rng = random.Random(seed)
+            some = teacher._lessons(rng, 8, "text", lambda s: len(s.thought)) if buckets else []
+            some = some or [teacher._lesson(rng, "text") for _ in range(8)]
+            rows.append([len(s.thought) for s in some])
+        return rows
+
+    sorted_rows, plain_rows = lengths(True, range(150)), lengths(False, range(150))
+    spread = [max(row) - min(row) for row in sorted_rows]
+    assert sum(spread) < 0.5 * sum(max(row) - min(row) for row in plain_rows)
+    mean = [sum(map(sum, rows)) / (8 * len(rows)) for rows in (sorted_rows, plain_rows)]
+    assert mean[0] == pytest.approx(mean[1], rel=0.1)
+
+
+def test_thoughts_are_tight_mostly_and_have_all_the_room_of_sampling_sometimes(model):
+    teacher = teacher_of(model, Mixture(think=4), reasoning=0.6, varied=0.0)
+    end = model.config.specials.eos
+    tight, roomy = 0, 0
+    for seed in range(60):
+        values = teacher(seed, 0)[0].values
+        ends = (values == end).sum(dim=1)
+        assert (ends >= 1).all(), "every thought teaches its end"
+        tight += int(ends.min()) == 1
+        roomy += values.shape[1] == THOUGHT
+    assert tight > 30 and roomy > 3

@@ -41,14 +41,18 @@ def piece_loss(scored: Scored, *, by_length: bool) -> Tensor:
     return -scored.tokens.sum() / scored.hidden.sum().clamp(min=1)
 
 
-def sft(model: Model, pieces: Sequence[Piece]) -> tuple[Tensor, dict[str, float]]:
-    """(loss, one number a piece): the weighted sum of the pieces' losses."""
+def sft(model: Model, pieces: Sequence[Piece], *, by_length: bool = True) -> tuple[Tensor, dict[str, float]]:
+    """(loss, one number a piece): the weighted sum of the pieces' losses.
+
+    ``by_length`` scores words as published; False takes the plain mean over hidden words, as for pictures, whose
+    gradient varies much less from batch to batch (the published weight 1/p reaches the answer's length).
+    """
     if not pieces:
         raise ValueError("sft needs at least one piece to learn from")
     losses, numbers = [], {}
     for piece in pieces:
         scored = model.process(piece.kind).log_prob(piece.context, piece.values, piece.draw)
-        loss = piece_loss(scored, by_length=piece.kind != "image")
+        loss = piece_loss(scored, by_length=by_length and piece.kind != "image")
         numbers[piece.name] = float(loss.detach())
         losses.append(piece.weight * loss)
     return torch.stack(losses).sum(), numbers

@@ -13,9 +13,7 @@ RECIPES: dict[str, str] = {
     "mmada.tiny_codec": "limner.recipes.tiny_codec:tiny_codec",
     "mmada.tiny_codec_large": "limner.recipes.tiny_codec:tiny_codec_large",
     "mmada.tiny_stage_one": "limner.recipes.tiny_mmada:tiny_stage_one",
-    "mmada.tiny_stage_two_1": "limner.recipes.tiny_mmada:tiny_stage_two_1",
-    "mmada.tiny_stage_two_2": "limner.recipes.tiny_mmada:tiny_stage_two_2",
-    "mmada.tiny_anneal": "limner.recipes.tiny_mmada:tiny_anneal",
+    "mmada.tiny_stage_two": "limner.recipes.tiny_mmada:tiny_stage_two",
     "world.detector": "limner.recipes.world:detector",
 }
 

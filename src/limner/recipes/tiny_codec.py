@@ -26,6 +26,7 @@ from limner.codecs.quantise import Quantised
 from limner.train.data import each_step
 from limner.train.optim import Optimizers, muon_with_adamw
 from limner.train.run import Run
+from limner.world.content import random_content
 from limner.world.draw import render
 from limner.world.scene import BACKGROUNDS, CANVAS, COLOURS, KINDS, Scene, random_scene
 from limner.world.sheet import draw_sheet
@@ -179,7 +180,7 @@ def tiny_codec_large(codec: Path = Path("runs/mmada.tiny_codec/released")) -> Ru
         objective=_decode(128),
         batches=each_step(_pairs(128)),
         sample=_sheet(128),
-        steps=2400,
+        steps=4600,
         hold=0.5,
         floor=0.0,
         threads=1,
@@ -199,7 +200,11 @@ def _decode(size: int) -> Callable[[nn.Module, Any, torch.Generator], tuple[Tens
 
 def _pairs(size: int) -> Callable[[int, int], tuple[Tensor, Tensor]]:
     def make(seed: int, count: int) -> tuple[Tensor, Tensor]:
-        small, wanted = (np.stack([render(scene, s) for scene in scenes(seed, count)]) for s in (64, size))
+        # half of them stand where things stand when nothing moves them, which is what a generator mostly asks for
+        rng = random.Random(f"still/{seed}")
+        some = scenes(seed, count - count // 2)
+        some += [random_content(rng).scene(rng, vary=False) for _ in range(count // 2)]
+        small, wanted = (np.stack([render(scene, s) for scene in some]) for s in (64, size))
         return torch.from_numpy(small), torch.from_numpy(wanted)
 
     return make

@@ -1,12 +1,15 @@
 """Tiny MMaDA on the picture world, in the published order (2505.15809, section 3; stage three is another recipe).
 
-``tiny_stage_one``: captions to pictures, pictures to words, words. ``tiny_stage_two_1`` and ``tiny_stage_two_2``
-(numbered as the published code numbers them): mixed long chain-of-thought, that is thinking then picture, and thinking
-alone. About a third of the reasoning pictures come without their thought, so that a comparison with thinking switched
-off is fair. All see only what ``limner.world.splits`` lets training see.
+``tiny_stage_one``: captions to pictures, pictures to words, words. ``tiny_stage_two``: mixed long chain-of-thought, that
+is thinking then picture, and thinking alone. About a third of the reasoning pictures come without their thought, so that
+a comparison with thinking switched off is fair. All see only what ``limner.world.splits`` lets training see.
 
 Things first stand where they always stand; stage two moves, shrinks and mirrors some, which costs more training to
 learn than it looks, and which methods that compare several pictures of one prompt need.
+
+What small models need beside that, each measured (docs/tiny-models.md): rope turns fast enough to tell apart a hundred
+places; the two tables move more slowly than the matrices; words weigh as much as pictures; and a batch of thoughts is as
+long as its longest, most of the time, because filler teaches nothing.
 """
 
 from __future__ import annotations
@@ -46,11 +49,15 @@ from limner.world.splits import may_train
 
 CODEC = PRETRAINED / "tiny-mmada" / "codec"
 STAGE_ONE = Path("runs/mmada.tiny_stage_one/released")
-STAGE_TWO_1 = Path("runs/mmada.tiny_stage_two_1/released")
-STAGE_TWO_2 = Path("runs/mmada.tiny_stage_two_2/released")
+TABLES = 0.25  # the two tables' learning rate beside that of the matrices
+WIDER = 2.5  # fresh rows of the input table, so that a step of AdamW turns them by little
+ROPE = 10_000.0  # with the published 500,000 most of a small head stands still over a hundred places
 INSTRUCTION = "think\n"  # the published instruction has forty words, which a small model need not read
 THOUGHT, ANSWER = 40, 16  # tokens given to a thought and to an answer, filler included
+LOOSE = 0.3  # share of batches of words that have more room than their longest row
+BUCKETS = 4  # rows are sorted by length and given out in so many parts
 DROPPED = 0.1  # share of pictures trained without their prompt, for guidance
+WEIGHTS = {"t2i": 0.5, "r2i": 1.0, "think": 2.0, "caption": 1.0, "question": 0.5, "lm": 0.5}
 SAMPLES = (
     "two red apples",
     "a blue cat left of a green car",
@@ -68,7 +75,8 @@ class Mixture:
     t2i: int = 0  # prompts to pictures
     r2i: int = 0  # prompts with thoughts to pictures
     think: int = 0  # prompts to thoughts
-    mmu: int = 0  # pictures to captions and answers
+    caption: int = 0  # pictures to plans
+    question: int = 0  # pictures and questions to answers
     lm: int = 0  # questions to answers
 
 
@@ -87,7 +95,7 @@ def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
         picture_guidance=1.0,
         codes_temperature=0.5,
     )
-    return replace(base, defaults=defaults, grids={size: 8}, suffix=0.5, instruction=INSTRUCTION)
+    return replace(base, defaults=defaults, grids={size: 8}, rope_theta=ROPE, suffix=0.5, instruction=INSTRUCTION)
 
 
 def new_model(codec: MagvitCodec, tokenizer: Any = None) -> MMaDA:
@@ -97,12 +105,21 @@ def new_model(codec: MagvitCodec, tokenizer: Any = None) -> MMaDA:
 
 
 class Teacher:
-    """Makes batches: draws lessons, renders and encodes their pictures, and lays out rows with their masks."""
+    """Makes batches: draws lessons, renders and encodes their pictures, and lays out rows with their masks.
+
+    ``process`` says how each kind's draws are made (a model's own).
+    """
 
     def __init__(
-        self, renderer: Renderer, codec: MagvitCodec, mixture: Mixture, reasoning: float, varied: float
+        self,
+        renderer: Renderer,
+        codec: MagvitCodec,
+        process: Callable[[PartKind], Any],
+        mixture: Mixture,
+        reasoning: float,
+        varied: float,
     ) -> None:
-        self.renderer, self.codec, self.mixture = renderer, codec, mixture
+        self.renderer, self.codec, self.process, self.mixture = renderer, codec, process, mixture
         self.reasoning, self.varied = reasoning, varied
 
     def __call__(self, seed: int, size: int) -> list[Piece]:
@@ -116,26 +133,44 @@ class Teacher:
                 self._piece("t2i", "image", *t2i_rows(self.renderer, prompts, self._codes(contents, rng), drop), rng)
             )
         if m.r2i:
-            some = [self._lesson(rng, "picture") for _ in range(m.r2i)]
+            some = self._lessons(rng, m.r2i, "picture", lambda s: len(s.prompt) + len(s.thought))
             drop = [rng.random() < DROPPED for _ in some]
             codes = self._codes([drawn(lesson) for lesson in some], rng)
             rows = r2i_rows(self.renderer, [s.prompt for s in some], [s.thought for s in some], codes, drop)
             pieces.append(self._piece("r2i", "image", *rows, rng))
         if m.think:
-            some = [self._lesson(rng, "text") for _ in range(m.think)]
-            rows = think_rows(self.renderer, [s.prompt for s in some], [s.thought for s in some], THOUGHT)
+            some = self._lessons(rng, m.think, "text", lambda s: len(self.renderer.thought(s.thought)))
+            room = self._room(rng, [self.renderer.thought(s.thought) for s in some], THOUGHT)
+            rows = think_rows(self.renderer, [s.prompt for s in some], [s.thought for s in some], room)
             pieces.append(self._piece("think", "thinking", *rows, rng))
-        if m.mmu:
-            pieces.append(self._understand(rng, m.mmu))
+        for name, count in (("caption", m.caption), ("question", m.question)):
+            if count:
+                pieces.append(self._understand(rng, name, count))
         if m.lm:
             some = [lessons.lesson(rng.choice(lessons.TEXT), rng, "train", "text") for _ in range(m.lm)]
-            rows = lm_rows(self.renderer, [s.prompt for s in some], [s.answer or "" for s in some], length=ANSWER)
-            pieces.append(self._piece("lm", "text", *rows, rng))
+            answers = [s.answer or "" for s in some]
+            room = self._room(rng, [self.renderer.ids(answer) for answer in answers], ANSWER)
+            pieces.append(
+                self._piece("lm", "text", *lm_rows(self.renderer, [s.prompt for s in some], answers, length=room), rng)
+            )
         return pieces
 
     def _lesson(self, rng: random.Random, kind: str) -> lessons.Lesson:
         groups = lessons.REASONING if rng.random() < self.reasoning else lessons.EXPLICIT
         return lessons.lesson(rng.choice(groups), rng, "train", kind)
+
+    def _lessons(
+        self, rng: random.Random, count: int, kind: str, size: Callable[[lessons.Lesson], int]
+    ) -> list[lessons.Lesson]:
+        """Lessons of like size; over many batches, every size comes as often as it is drawn."""
+        some = sorted((self._lesson(rng, kind) for _ in range(BUCKETS * count)), key=size)
+        part = rng.randrange(BUCKETS)
+        return some[part * count : (part + 1) * count]
+
+    def _room(self, rng: random.Random, answers: list[list[int]], most: int) -> int:
+        """Tokens for the longest answer and its end; sometimes as many as sampling gives, or any number between."""
+        least = max(map(len, answers)) + 1
+        return rng.choice((most, rng.randint(least, most))) if rng.random() < LOOSE else least
 
     def _prompts(self, rng: random.Random, count: int) -> tuple[list[str], list[Content]]:
         """Captions, explicit prompts and, as far as ``reasoning`` allows, reasoning prompts without their thought."""
@@ -152,18 +187,17 @@ class Teacher:
                 contents.append(drawn(lesson))
         return prompts, contents
 
-    def _understand(self, rng: random.Random, count: int) -> Piece:
+    def _understand(self, rng: random.Random, name: str, count: int) -> Piece:
         contents = [known_content(rng) for _ in range(count)]
-        scenes = [content.scene(rng) for content in contents]
-        asked = []
-        for content, scene in zip(contents, scenes, strict=True):
-            if rng.random() < 0.5:
-                asked.append((rng.choice(say.CAPTION_QUESTIONS), say.plan(content)))
-            else:
-                asked.append(questions.ask(scene, rng))
+        scenes = [content.scene(rng, vary=rng.random() < self.varied) for content in contents]
+        if name == "caption":
+            asked = [(rng.choice(say.CAPTION_QUESTIONS), say.plan(content)) for content in contents]
+        else:
+            asked = [questions.ask(scene, rng) for scene in scenes]
+        room = self._room(rng, [self.renderer.ids(answer) for _, answer in asked], ANSWER)
         codes = encode_scenes(self.codec, scenes)
-        rows = mmu_rows(self.renderer, codes, [q for q, _ in asked], [a for _, a in asked], ANSWER)
-        return self._piece("mmu", "text", *rows, rng)
+        rows = mmu_rows(self.renderer, codes, [q for q, _ in asked], [a for _, a in asked], room)
+        return self._piece(name, "text", *rows, rng)
 
     def _codes(self, contents: list[Content], rng: random.Random) -> Tensor:
         scenes = [c.scene(rng, vary=rng.random() < self.varied) for c in contents]
@@ -171,9 +205,7 @@ class Teacher:
 
     def _piece(self, name: str, kind: PartKind, context: Context, values: Tensor, rng: random.Random) -> Piece:
         noise = Noise.of([rng.getrandbits(62) for _ in range(values.shape[0])])
-        return Piece(name, kind, context, values, self.process(kind).draw(values, noise))
-
-    process: Callable[[PartKind], Any]  # how draws are made; set by ``teacher_of``
+        return Piece(name, kind, context, values, self.process(kind).draw(values, noise), WEIGHTS[name])
 
 
 def drawn(lesson: lessons.Lesson) -> Content:
@@ -200,23 +232,20 @@ def encode_scenes(codec: MagvitCodec, scenes: list[Scene]) -> Tensor:
 def teacher_of(model: MMaDA, mixture: Mixture, reasoning: float, varied: float) -> Teacher:
     """The teacher of a model's vocabulary and codec."""
     assert model.codec is not None
-    teacher = Teacher(model.renderer, model.codec, mixture, reasoning, varied)
-    teacher.process = model.process
-    return teacher
+    return Teacher(model.renderer, model.codec, model.process, mixture, reasoning, varied)
 
 
 def _objective(model: nn.Module, batch: list[Piece], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
     assert isinstance(model, MMaDA)
-    return sft(model, [piece.to(model.device) for piece in batch])
+    return sft(model, [piece.to(model.device) for piece in batch], by_length=False)
 
 
-def _optimizer(model: nn.Module, lr: float, weight_decay: float, tables: float = 1.0) -> Optimizers:
-    """Muon for the blocks' matrices, AdamW at ``tables`` times its rate for the two tables and the norms."""
-    return muon_with_adamw(model, lr, tables * lr, weight_decay, lambda name, p: p.ndim == 2 and "layers" in name)
+def _optimizer(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
+    """Muon for the blocks' matrices; AdamW at a fraction of its rate for the two tables and the norms.
 
-
-def _slow_tables(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
-    return _optimizer(model, lr, weight_decay, tables=0.3)
+    AdamW moves every coordinate of a table's row by the rate; at Muon's own rate that is half a logit a step.
+    """
+    return muon_with_adamw(model, lr, TABLES * lr, weight_decay, lambda name, p: p.ndim == 2 and "layers" in name)
 
 
 def _sample(model: nn.Module, folder: Path, step: int) -> None:
@@ -267,7 +296,7 @@ def _run(
         finish=_finish,
         steps=2000,
         batch_size=rows,
-        lr=2.5e-3,
+        lr=6e-3,
         warmup=50,
         hold=0.5,
         ema=0.998,
@@ -284,48 +313,22 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
     def build() -> MMaDA:
         shows = MagvitCodec.from_folder(codec)
         model = new_model(shows)
+        with torch.no_grad():
+            model.network.embed.weight.mul_(WIDER)
         share_digits(model.network, shows.config.quantiser, fresh=True)
         return model
 
-    mixture = Mixture(t2i=32, think=16, mmu=8, lm=8)
-    run = _run(
-        "mmada.tiny_stage_one",
-        build,
-        mixture,
-        0.0,
-        0.0,
-        {"codec": codec.name},
-    )
-    return replace(run, steps=500, schedule="constant", threads=1)
+    mixture = Mixture(t2i=24, think=32, caption=8, question=4, lm=4)
+    run = _run("mmada.tiny_stage_one", build, mixture, 0.0, 0.0, {"codec": codec.name})
+    return replace(run, steps=700, schedule="constant")
 
 
-def tiny_stage_two_1(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
-    """Stage 2.1, mixed chain-of-thought: thoughts, pictures after thoughts and without, pictures to words."""
-    mixture = Mixture(t2i=12, r2i=24, think=20, mmu=10, lm=4)
-    run = _stage_two("mmada.tiny_stage_two_1", start, codec, mixture)
-    return replace(run, steps=570, schedule="constant")
+def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
+    """Mixed chain-of-thought: thoughts, pictures after thoughts and without, pictures to words. This is shipped."""
 
-
-def tiny_stage_two_2(start: Path = STAGE_TWO_1, codec: Path = CODEC) -> Run:
-    """Stage 2.2: the same with more thoughts."""
-    mixture = Mixture(t2i=8, r2i=20, think=40, mmu=8, lm=2)
-    return replace(_stage_two("mmada.tiny_stage_two_2", start, codec, mixture), steps=560, schedule="constant")
-
-
-def tiny_anneal(start: Path = STAGE_TWO_2, codec: Path = CODEC) -> Run:
-    """Stage 2.2 goes on, slower in the two tables, to the end of the learning rate. What is shipped comes from here.
-
-    At a steady rate the loss hangs above what the network can do: with AdamW a table's row moves by the rate in every
-    coordinate, which is a tenth of a new row and half a logit a step.
-    """
-    run = replace(tiny_stage_two_2(start, codec), name="mmada.tiny_anneal", optimizer=_slow_tables)
-    return replace(run, steps=930, lr=2e-3, schedule="hold_then_decay", hold=0.1)
-
-
-def _stage_two(name: str, start: Path, codec: Path, mixture: Mixture) -> Run:
     def load() -> MMaDA:
         if not start.is_dir():
-            raise ValueError(f"{name} goes on from an earlier stage, and there is no {start}; train that stage first")
+            raise ValueError(f"stage two goes on from stage one, and there is no {start}; train that stage first")
         before = MMaDA.load(start)
         shows = MagvitCodec.from_folder(codec)
         model = new_model(shows, before.tokenizer)
@@ -333,4 +336,6 @@ def _stage_two(name: str, start: Path, codec: Path, mixture: Mixture) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    return _run(name, load, mixture, 0.6, 0.3, {"start": start.name})
+    mixture = Mixture(t2i=8, r2i=16, think=32, caption=8, question=4, lm=4)
+    run = _run("mmada.tiny_stage_two", load, mixture, 0.6, 0.2, {"start": start.name})
+    return replace(run, steps=4000)
