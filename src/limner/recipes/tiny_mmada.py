@@ -1,15 +1,15 @@
 """Tiny MMaDA on the picture world, in the published order (2505.15809, section 3; stage three is another recipe).
 
-``tiny_stage_one``: captions to pictures, pictures to words, words. ``tiny_stage_two``: mixed long chain-of-thought, that
-is thinking then picture, and thinking alone. About a third of the reasoning pictures come without their thought, so that
-a comparison with thinking switched off is fair. All see only what ``limner.world.splits`` lets training see.
+``tiny_stage_one``: captions to pictures, pictures to words, words. ``tiny_stage_two``: mixed long chain-of-thought,
+that is thinking then picture, and thinking alone. About a third of the reasoning pictures come without their thought,
+so that a comparison with thinking switched off is fair. All see only what ``limner.world.splits`` lets training see.
 
 Things first stand where they always stand; stage two moves, shrinks and mirrors some, which costs more training to
 learn than it looks, and which methods that compare several pictures of one prompt need.
 
-What small models need beside that, each measured (docs/tiny-models.md): rope turns fast enough to tell apart a hundred
-places; the two tables move more slowly than the matrices; words weigh as much as pictures; and a batch of thoughts is as
-long as its longest, most of the time, because filler teaches nothing.
+What small models need beside that (docs/tiny-models.md): rope turns that tell apart a hundred places; tables that move
+more slowly than the matrices; words that weigh as much as pictures; and batches of thoughts that are mostly as long as
+their longest, because filler teaches nothing.
 """
 
 from __future__ import annotations
