@@ -320,7 +320,7 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
 
     mixture = Mixture(t2i=24, think=32, caption=8, question=4, lm=4)
     run = _run("mmada.tiny_stage_one", build, mixture, 0.0, 0.0, {"codec": codec.name})
-    return replace(run, steps=700, schedule="constant")
+    return replace(run, steps=600, schedule="constant")
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:

@@ -9,6 +9,7 @@ from limner.world.scene import COLOURS, CONTAINER, KINDS
 
 _ROWS = ("left of", "right of", "beside")
 _COLUMNS = ("above", "below")
+SWAPPED = 0.15  # share of pictures that take two things in the other order than the prompt, where either will do
 
 
 def single(pen: Pen) -> Draft:
@@ -73,7 +74,7 @@ def two(pen: Pen) -> Draft:
     hue_a, hue_b = (pen.colour(), pen.colour()) if coloured else (None, None)
     background, stated, where = pen.place(0.15)
     pair = [(a, hue_a or pen.colour()), (b, hue_b or pen.colour())]
-    if pen.chance(0.5):
+    if pen.chance(SWAPPED):
         pair.reverse()
     content = Content("row" if pen.chance(0.7) else "column", tuple(pair), background)
     first, second = say.single(a, hue_a), say.single(b, hue_b)
@@ -139,7 +140,7 @@ def _related(pen: Pen, a: tuple[str, str | None], relation: str, b: tuple[str, s
     }[relation]
     body = f"{say.single(*a)} {pen.wording(said[:2], said[2:])} {say.single(*b)}"
     first, second = (a[0], a[1] or pen.colour()), (b[0], b[1] or pen.colour())
-    swap = relation in ("right of", "below") or (relation == "beside" and pen.chance(0.5))
+    swap = relation in ("right of", "below") or (relation == "beside" and pen.chance(SWAPPED))
     things = (second, first) if swap or relation == "inside" else (first, second)
     layout = "inside" if relation == "inside" else "row" if relation in _ROWS else "column"
     facts = wanted([clause(a[0], 1, a[1]), clause(b[0], 1, b[1])], stated)
