@@ -102,9 +102,14 @@ class Limner:
     name: str
 
     @staticmethod
-    def load(model: str | Path = catalog.DEFAULT, *, device: str = "cpu", dtype: str = "float32") -> Limner:
-        """The model of that name, or in that checkpoint folder; ValueError where there is none."""
-        return Limner(catalog.load_model(model, device=device, dtype=dtype), str(model))
+    def load(
+        model: str | Path = catalog.DEFAULT, *, device: str = "cpu", dtype: str = "float32", **options: Any
+    ) -> Limner:
+        """The model of that name, in that checkpoint folder, or of that id on the hub; ValueError where there is none.
+
+        ``options`` are the family's own, such as ``codec`` for the folder of a codec that stands elsewhere.
+        """
+        return Limner(catalog.load_model(model, device=device, dtype=dtype, **options), str(model))
 
     def generate(
         self,

@@ -1,12 +1,15 @@
 """Which models there are: names to checkpoint folders, and families to the classes that read them.
 
-A checkpoint folder holds a `config.json` with a `family`. The folders inside the package are known by name; any other
-one is given by its path. A family's class is imported when one of its models is loaded, not before.
+A checkpoint folder holds a `config.json` with a `family`, or, as released, a `model_type`. The folders inside the
+package are known by name; any other one is given by its path, or by its id on the hub (`owner/name`), from where it is
+downloaded once. A family's class is imported when one of its models is loaded, not before.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,11 @@ FAMILIES: dict[str, str] = {
     "echo": "limner.models.echo:Echo",
     "mmada": "limner.models.mmada.model:MMaDA",
 }
+# what released configs call a family
+MODEL_TYPES: dict[str, str] = {"mmada": "mmada", "llada": "mmada"}
+# family -> option -> where on the hub that part of its released models stands
+COMPANIONS: dict[str, dict[str, str]] = {"mmada": {"codec": "showlab/magvitv2"}}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def names() -> list[str]:
@@ -31,7 +39,7 @@ def names() -> list[str]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The checkpoint folder that is meant: one inside the package by its name, any other by its path.
+    """The checkpoint folder that is meant: one inside the package by its name, any other by its path or hub id.
 
     Raises ValueError where there is none.
     """
@@ -43,27 +51,78 @@ def find(name_or_path: str | Path) -> Path:
         return folder
     if folder.is_dir():
         raise ValueError(f"the folder {text!r} holds no config.json; give the folder that a run released")
+    if is_hub_id(text):
+        return download(text)
     known = ", ".join(names()) or "(none)"
     raise ValueError(f"no model called {text!r}; there are: {known}; or give the path of a checkpoint folder")
 
 
+def is_hub_id(text: str) -> bool:
+    """Whether this names a repository on the hub, `owner/name`, and not something in a folder that is here."""
+    return HUB_ID.fullmatch(text) is not None and not Path(text).parent.is_dir()
+
+
+def download(name: str) -> Path:
+    """The folder of a hub repository's configs and weights, from the cache if it is there; no code is fetched."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.bin"]))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"there is no folder {name!r}, and the hub gives no repository of that name ({reason}); "
+            "go online, or download it elsewhere and give its path"
+        ) from error
+    return folder
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """The `config.json` of a checkpoint folder, with its family known; ValueError otherwise."""
+    """The `config.json` of a checkpoint folder with its family under `family`; ValueError for none or an unknown one."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    family = config.get("family") if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no object with a family")
+    family, kind = config.get("family"), config.get("model_type")
+    if family is None and isinstance(kind, str):
+        if kind not in MODEL_TYPES:
+            raise ValueError(f"{path} is of model_type {kind!r}; limner reads: {', '.join(sorted(MODEL_TYPES))}")
+        family = MODEL_TYPES[kind]
     if not isinstance(family, str) or family not in FAMILIES:
         raise ValueError(f"{path} names the family {family!r}; known families: {', '.join(sorted(FAMILIES))}")
-    return dict(config)
+    return config | {"family": family}
 
 
-def load_model(name_or_path: str | Path, *, device: str = "cpu", dtype: str = "float32") -> Model:
-    """The model of that name or in that folder, in evaluation mode. Raises ValueError for what cannot be loaded."""
-    folder = find(name_or_path)
+def family_class(folder: Path) -> type[Model]:
+    """The class that reads a checkpoint folder."""
     module, _, name = FAMILIES[read_config(folder)["family"]].partition(":")
+    found: type[Model] = getattr(import_module(module), name)
+    return found
+
+
+def companions(name_or_path: str | Path, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """``options`` with folders in place of hub ids, and with what a model from the hub keeps in other repositories."""
+    wanted = COMPANIONS.get(read_config(folder)["family"], {})
+    found = {name: value for name, value in options.items() if value is not None}
+    for option, home in wanted.items():
+        if option not in found and is_hub_id(str(name_or_path)) and not (folder / option).is_dir():
+            found[option] = home
+        place = found.get(option)
+        if place is not None:
+            found[option] = Path(place).expanduser() if not is_hub_id(str(place)) else download(str(place))
+    return found
+
+
+def load_model(name_or_path: str | Path, *, device: str = "cpu", dtype: str = "float32", **options: Any) -> Model:
+    """The model of that name or in that folder, in evaluation mode. ``options`` are the family's own, such as the
+    folder of a codec that stands elsewhere. Raises ValueError for what cannot be loaded."""
+    folder = find(name_or_path)
+    read_config(folder)
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is not one of: {', '.join(DTYPES)}")
     import torch
@@ -74,8 +133,14 @@ def load_model(name_or_path: str | Path, *, device: str = "cpu", dtype: str = "f
         raise ValueError(f"device={device!r} is not a device; say cpu, cuda or cuda:1") from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r}, but no CUDA device can be used here; say cpu")
-    family: type[Model] = getattr(import_module(module), name)
-    return family.load(folder, device=device, dtype=getattr(torch, dtype)).eval()
+    family = family_class(folder)
+    known = inspect.signature(family.load).parameters.keys() - {"folder", "device", "dtype"}
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        takes = ", ".join(sorted(known)) or "none"
+        raise ValueError(f"{unknown[0]}= is no option of the family {family.family}; it takes: {takes}")
+    options = companions(name_or_path, folder, options)
+    return family.load(folder, device=device, dtype=getattr(torch, dtype), **options).eval()
 
 
 def describe() -> list[dict[str, Any]]:

@@ -142,6 +142,17 @@ def test_a_known_stop_in_a_later_block_does_not_end_a_row_before_it(context, set
     assert torch.equal(process.view(states[-1]), truth)
 
 
+def test_a_gap_in_front_of_known_words_never_ends_the_text(context, settings):
+    keen = torch.tensor([[1, 6, 0, 4, 6, 0, 6, 0]])  # it would like to end in both gaps
+    free = torch.tensor([[False, True, True, False, True, True, True, True]])
+    process = MaskedBlocks(Perfect(keen, 2), HOW, stop=frozenset({6}), filler=0, ends=frozenset({0, 6}))
+    for temperature in (0.0, 1.0):
+        hole = settings(8, 8, block=4, known=keen, free=free, temperature=temperature)
+        values = process.view(run(process, context([2]), hole, [1])[-1])[0].tolist()
+        assert not {0, 6} & set(values[1:3]), "words stand behind the first gap"
+        assert values[0] == 1 and values[3] == 4 and values[4] == 6, "nothing stands behind the second"
+
+
 @pytest.mark.parametrize("make", [lambda net: MaskedBlocks(net, HOW), lambda net: MaskedCanvas(net, HOW)])
 def test_filling_in_keeps_what_is_known_and_finds_the_rest(context, settings, make):
     truth = data(3, 12)

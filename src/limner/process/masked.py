@@ -44,13 +44,15 @@ class Values:
 @dataclass(frozen=True)
 class MaskedState(State):
     """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; budget (B,) hidden values
-    at the start of the block (or canvas); over (B,) bool: complete."""
+    at the start of the block (or canvas); over (B,) bool: complete. ``inner`` (B, N) bool: gaps in front of known words,
+    in which a text cannot end; None where no words are known."""
 
     values: Tensor
     hidden: Tensor
     guess: Tensor
     budget: Tensor
     over: Tensor
+    inner: Tensor | None = None
 
     @property
     def done(self) -> Tensor:
@@ -113,7 +115,8 @@ class MaskedBlocks(Process[MaskedState]):
 
     ``stop``: once a finished block holds such a value, the row is complete and the rest becomes ``filler``; None
     follows the official samplers, which go on to the end. ``suffix`` is the share of training draws shaped like
-    block decoding: shown up to some place, and nearly everything from there on hidden.
+    block decoding: shown up to some place, and nearly everything from there on hidden. ``ends`` are the values behind
+    which nothing is said: a gap in front of known words is never filled with one.
     """
 
     net: MaskedNet
@@ -122,6 +125,7 @@ class MaskedBlocks(Process[MaskedState]):
     stop: frozenset[int] | None = None
     filler: int = 0
     suffix: float = 0.0
+    ends: frozenset[int] = frozenset()
 
     def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
         settings.check()
@@ -133,7 +137,12 @@ class MaskedBlocks(Process[MaskedState]):
                 f"length={settings.length} must be a multiple of block={settings.block}, and steps={settings.steps} of "
                 f"the number of blocks; try steps={max(1, settings.steps // max(blocks, 1)) * max(blocks, 1)}"
             )
-        return _start(context, settings, noise)
+        state = _start(context, settings, noise)
+        if not self.ends or settings.known is None or settings.free is None:
+            return state
+        words = ~settings.free & ~torch.isin(settings.known, torch.tensor(sorted(self.ends), device=settings.known.device))
+        follow = words.flip(1).cumsum(dim=1).flip(1) > 0
+        return replace(state, inner=settings.free & follow)
 
     def step(self, state: MaskedState) -> MaskedState:
         s = state.settings
@@ -168,6 +177,10 @@ class MaskedBlocks(Process[MaskedState]):
     def _choose(self, state: MaskedState, wanted: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """(choice (M,), confidence (M,)). Noise is drawn for whole rows, so a row's draws depend on the row alone."""
         s, N = state.settings, wanted.shape[1]
+        if state.inner is not None:
+            ends = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+            ends[sorted(self.ends)] = True
+            logits = logits.masked_fill(state.inner[wanted][:, None] & ends, -torch.inf)
         choice = logits.argmax(dim=-1)
         if s.temperature > 0:
             choice = _choose_at(state.noise, "word", state.step, logits, wanted, s.temperature)

@@ -320,7 +320,7 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
 
     mixture = Mixture(t2i=24, think=32, caption=8, question=4, lm=4)
     run = _run("mmada.tiny_stage_one", build, mixture, 0.0, 0.0, {"codec": codec.name})
-    return replace(run, steps=600, schedule="constant")
+    return replace(run, steps=500, schedule="constant")
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
@@ -336,6 +336,6 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    mixture = Mixture(t2i=8, r2i=16, think=32, caption=8, question=4, lm=4)
-    run = _run("mmada.tiny_stage_two", load, mixture, 0.6, 0.2, {"start": start.name})
-    return replace(run, steps=4000)
+    mixture = Mixture(t2i=8, r2i=24, think=24, caption=8, question=4, lm=4)
+    run = _run("mmada.tiny_stage_two", load, mixture, 0.6, 0.1, {"start": start.name})
+    return replace(run, steps=3600, lr=4e-3)

@@ -7,6 +7,7 @@ they are; what the release keeps in its code (special ids, text budget, sampling
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
@@ -81,6 +82,11 @@ class MMaDAConfig:
     the released weights were trained with), "legacy-soft" lets padding count one logit less (the official training code
     today). ``padding``: "tight" pads to the longest row, "fixed" to the text budget as the official code does.
     ``words_only`` restricts words to the text vocabulary; False lets every row of the table compete, as officially.
+    ``compounding`` multiplies the picture sampler's temperature up over the steps, as everybody runs it; False gives
+    the plain T (1 - k/S). ``over_all`` counts the schedule of an inpainted hole over the whole picture, as officially,
+    which reveals one code a step and then many at once; the default counts the hole's own codes. ``plain_eot`` ends
+    user turns with the nine characters of an end tag without its bars, a slip in the official captions and thinking
+    data; the default is the chat template that inference uses. ``qkv_bias`` gives queries, keys and values a bias.
     ``stop_early`` ends a text at the first finished block that holds an end token. ``suffix`` is the share of training
     draws shaped like block decoding.
     """
@@ -104,6 +110,10 @@ class MMaDAConfig:
     attention: Attention = "masked"
     padding: Padding = "tight"
     words_only: bool = True
+    compounding: bool = True
+    over_all: bool = False
+    plain_eot: bool = False
+    qkv_bias: bool = False
     stop_early: bool = False
     suffix: float = 0.0
 
@@ -131,7 +141,8 @@ class MMaDAConfig:
 
     def to_json(self) -> dict[str, Any]:
         """A ``config.json`` that the official classes read, with limner's own fields under ``limner``."""
-        own = ("text_budget", "instruction", "attention", "padding", "words_only", "stop_early", "suffix")
+        own = ("text_budget", "instruction", "attention", "padding", "words_only", "compounding", "over_all")
+        own += ("plain_eot", "stop_early", "suffix")
         return (
             {name: getattr(self, ours) for ours, name in LLADA.items()}
             | FIXED
@@ -149,19 +160,22 @@ class MMaDAConfig:
         )
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The config in a ``config.json``, released or written by ``to_json``; ValueError for another network."""
+    def from_json(cls, data: Mapping[str, Any], factor: int = 16) -> Self:
+        """The config in a ``config.json``, released or written by ``to_json``; ValueError for another network.
+
+        A released file does not say how large its pictures are: ``num_vq_tokens`` codes of ``factor`` pixels.
+        """
         for name, wanted in FIXED.items():
-            if name in data and data[name] != wanted:
+            if name in data and data[name] != wanted and (name, data[name]) != ("model_type", "llada"):
                 raise ValueError(f"config field {name} is {data[name]!r}, but MMaDA is built with {wanted!r}")
         values = {ours: data[name] for ours, name in LLADA.items() if data.get(name) is not None}
         missing = [LLADA[name] for name in ("width", "layers", "heads", "mlp", "rows") if name not in values]
         if missing:
             raise ValueError(f"config.json lacks {', '.join(missing)}; is it an MMaDA or LLaDA config?")
         # a LLaDA config may leave these to the number of heads and to the tables' size after training
-        values.setdefault("kv_heads", values["heads"])
+        values.setdefault("kv_heads", 1 if data.get("multi_query_attention") else values["heads"])
         values["rows"] = data.get("embedding_size") or values["rows"]
-        own = dict(data.get("limner", {}))
+        own = dict(data["limner"]) if "limner" in data else _unsaid(data, factor)
         if "specials" in own:
             own["specials"] = Specials(**own["specials"])
         if "defaults" in own:
@@ -174,6 +188,25 @@ class MMaDAConfig:
         return cls(**values, **own)
 
 
+def _unsaid(data: Mapping[str, Any], factor: int) -> dict[str, Any]:
+    """What a released ``config.json`` leaves to the code: ids, picture sizes, and the stage's text budget."""
+    codes = data.get("num_vq_tokens") or 1024
+    side = math.isqrt(codes)
+    if side * side != codes:
+        raise ValueError(f"config field num_vq_tokens is {codes}, which is no square grid of codes")
+    specials = {role: data[name] for role, name in (("mask", "mask_token_id"), ("eos", "eos_token_id")) if name in data}
+    return {
+        "specials": specials,
+        "grids": {512 * factor // 16: 32, 256 * factor // 16: 16, side * factor: side},
+        "defaults": {"size": side * factor},
+        # the 256 px stages were trained with 256 words
+        "text_budget": min(512, max(256, codes // 2)),
+    }
+
+
+# the release with small pictures, by a part of its folder's name, whatever the number of codes in its config
+PRETRAIN = "MMaDA-8B-Pretrain"
+
 # our field -> LLaDA's
 LLADA: dict[str, str] = {
     "width": "d_model",
@@ -185,6 +218,7 @@ LLADA: dict[str, str] = {
     "norm_eps": "rms_norm_eps",
     "rope_theta": "rope_theta",
     "max_length": "max_sequence_length",
+    "qkv_bias": "include_qkv_bias",
     "text_vocabulary": "text_vocab_size",
     "codes": "codebook_size",
 }
@@ -197,9 +231,9 @@ FIXED: dict[str, Any] = {
     "activation_type": "silu",
     "layer_norm_type": "rms",
     "rope": True,
+    "rope_full_precision": True,
     "alibi": False,
     "include_bias": False,
-    "include_qkv_bias": False,
     "bias_for_layer_norm": False,
     "weight_tying": False,
     "scale_logits": False,
@@ -211,7 +245,7 @@ RELEASED = MMaDAConfig()
 
 
 def released(size: int = 512, text_budget: int = 512) -> MMaDAConfig:
-    """The 8 B models: 512 px (Base, MixCoT) or 256 px (Pretrain)."""
+    """The 8 B models: 512 px and 512 words (Base, MixCoT) or 256 px and 256 words (Pretrain)."""
     defaults = Defaults(size=size)
     return MMaDAConfig(defaults=defaults, text_budget=text_budget)
 

@@ -9,21 +9,24 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from limner.codecs.magvit import MagvitCodec, to_pixels, to_uint8
 from limner.models.base import Model, Reply, UnknownWords
-from limner.models.mmada import weights
-from limner.models.mmada.config import MMaDAConfig
+from limner.models.mmada import compact, weights
+from limner.models.mmada.config import NAMES, PRETRAIN, MMaDAConfig
 from limner.models.mmada.network import Network
 from limner.models.mmada.render import Ids, Renderer
 from limner.models.mmada.tokenizer import close_words, control_strings, load_tokenizer, unknown_words
@@ -73,10 +76,15 @@ class MMaDA(Model):
     def process(self, kind: PartKind) -> Process[Any]:
         c, s = self.config, self.config.specials
         if kind == "image":
-            codes = Values(s.mask, c.text_vocabulary)
-            return MaskedCanvas(partial(MMaDA.pictures, self), codes, codes_temperature=c.defaults.codes_temperature)
-        stop = frozenset({s.eos, s.eot}) if c.stop_early else None
-        return MaskedBlocks(partial(MMaDA.words, self), Values(s.mask), stop=stop, filler=s.eos, suffix=c.suffix)
+            codes, temperature = Values(s.mask, c.text_vocabulary), c.defaults.codes_temperature
+            pictures = partial(MMaDA.pictures, self)
+            return MaskedCanvas(
+                pictures, codes, compounding=c.compounding, over_all=c.over_all, codes_temperature=temperature
+            )
+        ends = frozenset({s.eos, s.eot})
+        stop = ends if c.stop_early else None
+        words = partial(MMaDA.words, self)
+        return MaskedBlocks(words, Values(s.mask), stop=stop, filler=s.eos, suffix=c.suffix, ends=ends)
 
     def encode(self, parts: Sequence[Part]) -> Tensor:
         rows = [self._codes(part) if isinstance(part, Image) else self._written(part) for part in parts]
@@ -241,25 +249,36 @@ class MMaDA(Model):
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         codec: Path | None = None,
+        quantise: str | None = None,
+        device_map: str | Mapping[str, str | int] | None = None,
+        offload: Path | None = None,
     ) -> Self:
-        """A checkpoint folder, limner's or released. ``codec`` is the codec's folder (default: ``codec/`` inside).
+        """A checkpoint folder, limner's or released. ``codec`` is the codec's folder (default: ``codec/`` inside); it
+        computes in float32, as released, whatever the network's ``dtype``.
 
-        Raises ValueError for missing files and weights that do not fit. ``model.certificate`` says what was matched.
+        ``quantise`` ("int8", "fp8") and ``device_map`` with ``offload`` are for large networks, see ``compact``. Raises
+        ValueError for missing files and weights that do not fit. ``model.certificate`` says what was matched.
         """
         folder = Path(folder)
-        if not (folder / "config.json").is_file():
-            raise ValueError(
-                f"no config.json in {folder}; a model folder holds config.json, weights and tokenizer.json"
-            )
-        config = MMaDAConfig.from_json(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        where = codec if codec is not None else folder / "codec"
-        shows = load_codec(Path(where), dtype) if codec is not None or where.is_dir() else None
+        where = Path(codec) if codec is not None else folder / "codec"
+        shows = load_codec(where) if codec is not None or where.is_dir() else None
+        tokenizer = load_tokenizer(folder)
+        config = read_config(folder, tokenizer, 16 if shows is None else shows.factor)
         with torch.device("meta"):
             network = Network(config)
-        certificate = weights.load_into(network, weights.read(folder), dtype)
-        model = cls.around(config, load_tokenizer(folder), network, shows)
+        early = "cpu" if quantise is not None or device_map is not None else device
+        certificate = weights.load_into(network, weights.read(folder), dtype, early)
+        if quantise is not None:
+            compact.quantise(network, quantise)
+        if device_map is not None:
+            compact.spread(network, device, device_map, offload)
+        model = cls.around(config, tokenizer, network, shows)
         model.certificate = certificate
-        return model.to(device).eval()
+        if device_map is None:
+            return model.to(device).eval()
+        if model.codec is not None:
+            model.codec.to(device)
+        return model.eval()
 
     @classmethod
     def around(cls, config: MMaDAConfig, tokenizer: Tokenizer, network: Network, codec: MagvitCodec | None) -> Self:
@@ -272,12 +291,47 @@ class MMaDA(Model):
     certificate: dict[str, Any] | None = None
 
 
+def read_config(folder: Path, tokenizer: Tokenizer | None = None, factor: int = 16) -> MMaDAConfig:
+    """The config in a checkpoint folder. A released one says nothing of its vocabulary: that is asked of the tokenizer.
+
+    ``factor`` is pixels a code, for released configs. Raises ValueError where ids and rows do not fit.
+    """
+    file = Path(folder) / "config.json"
+    if not file.is_file():
+        raise ValueError(f"no config.json in {folder}; a model folder holds config.json, weights and tokenizer.json")
+    try:
+        data = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file} is no JSON object: {error}") from error
+    if "limner" in data or tokenizer is None:
+        return MMaDAConfig.from_json(data, factor)
+    # picture codes begin where the tokenizer ends, whatever the table's size
+    data.setdefault("text_vocab_size", tokenizer.get_vocab_size())
+    if PRETRAIN in Path(folder).resolve().as_posix():
+        data["num_vq_tokens"] = 256
+    config = MMaDAConfig.from_json(data, factor)
+    named = {role: tokenizer.token_to_id(name) for role, name in NAMES.items()}
+    specials = replace(config.specials, **{role: i for role, i in named.items() if i is not None})
+    most = max(asdict(specials).values())
+    if most >= config.text_vocabulary:
+        raise ValueError(
+            f"the tokenizer in {folder} ends at id {config.text_vocabulary - 1} and does not know the special tokens by "
+            f"name, whose released ids go up to {most}; put the released tokenizer.json there"
+        )
+    return replace(config, specials=specials)
+
+
 def load_codec(folder: Path, dtype: torch.dtype = torch.float32) -> MagvitCodec:
-    """A codec folder that limner wrote, or a released one."""
+    """A codec folder that limner wrote, or a released one, of the published size unless its config says another."""
     file = folder / "config.json"
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("codec") == "magvit":
+    data = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if data.get("codec") == "magvit":
         return MagvitCodec.from_folder(folder, dtype)
-    return MagvitCodec.from_released(folder, dtype=dtype)
+    try:
+        return MagvitCodec.from_released(folder, weights.codec_config(data), dtype)
+    except (SafetensorError, RuntimeError, EOFError, UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ValueError(f"the codec in {folder} is damaged or was cut short ({reason}); download it again") from error
 
 
 def crop(picture: Picture, side: int) -> Picture:

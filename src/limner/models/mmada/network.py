@@ -33,7 +33,7 @@ class Norm(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then a gated unit, each on the normed stream and added to it. No bias anywhere."""
+    """Attention, then a gated unit, each on the normed stream and added to it. No bias but that of ``qkv_bias``."""
 
     def __init__(self, config: MMaDAConfig) -> None:
         super().__init__()
@@ -42,9 +42,9 @@ class Layer(nn.Module):
         keys = self.head * config.kv_heads
         self.grouped = config.heads != config.kv_heads
         self.attention_norm = Norm(D, eps)
-        self.q_proj = nn.Linear(D, D, bias=False)
-        self.k_proj = nn.Linear(D, keys, bias=False)
-        self.v_proj = nn.Linear(D, keys, bias=False)
+        self.q_proj = nn.Linear(D, D, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(D, keys, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(D, keys, bias=config.qkv_bias)
         self.o_proj = nn.Linear(D, D, bias=False)
         self.mlp_norm = Norm(D, eps)
         self.gate_proj = nn.Linear(D, M, bias=False)
@@ -85,6 +85,8 @@ class Network(nn.Module):
                 deep = name.endswith(("o_proj.weight", "down_proj.weight"))
                 deviation = 0.02 / math.sqrt(2 * len(self.layers)) if deep else 0.02
                 weight.data.normal_(0.0, deviation, generator=generator)
+            elif name.endswith("bias"):
+                weight.data.zero_()
 
     def states(self, ids: Tensor, kept: Tensor) -> Tensor:
         """ids (B, T), kept (B, T) bool -> states (B, T, D) before the last norm. Positions count padding too: only

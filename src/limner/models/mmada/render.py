@@ -69,7 +69,8 @@ class Renderer:
         text = ""
         for i, (role, content) in enumerate(turns):
             asked = self.config.instruction + content if thinks and i == last else content
-            text += f"{header(role)}{asked.strip()}<|eot_id|>"
+            end = "<eot_id>" if self.config.plain_eot and role == "user" else "<|eot_id|>"
+            text += f"{header(role)}{asked.strip()}{end}"
         return self.wrap(self.ids(text + header("assistant"))) + (said or [])
 
     def t2i(self, ids: Ids) -> Ids:

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import re
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+
+from limner.codecs.magvit import RELEASED, MagvitConfig
+from limner.codecs.magvit_layers import Stack
+from limner.codecs.quantise import Quantiser
 
 # released name -> ours; {i} is the number of a layer
 NAMES: dict[str, str] = {
@@ -25,6 +31,9 @@ NAMES: dict[str, str] = {
     "model.transformer.blocks.{i}.q_proj.weight": "layers.{i}.q_proj.weight",
     "model.transformer.blocks.{i}.k_proj.weight": "layers.{i}.k_proj.weight",
     "model.transformer.blocks.{i}.v_proj.weight": "layers.{i}.v_proj.weight",
+    "model.transformer.blocks.{i}.q_proj.bias": "layers.{i}.q_proj.bias",
+    "model.transformer.blocks.{i}.k_proj.bias": "layers.{i}.k_proj.bias",
+    "model.transformer.blocks.{i}.v_proj.bias": "layers.{i}.v_proj.bias",
     "model.transformer.blocks.{i}.attn_out.weight": "layers.{i}.o_proj.weight",
     "model.transformer.blocks.{i}.ff_norm.weight": "layers.{i}.mlp_norm.weight",
     "model.transformer.blocks.{i}.ff_proj.weight": "layers.{i}.gate_proj.weight",
@@ -53,14 +62,18 @@ def read(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
     if file is None:
         raise ValueError(f"no weights in {folder}; looked for {', '.join(FILES)}")
     if file.suffix != ".json":
-        yield from _read_one(file)
+        yield from read_file(file)
         return
-    listed: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
+    try:
+        listed: dict[str, str] = dict(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no list of shards ({error!r}); download it again") from error
+    missing = sorted(shard for shard in set(listed.values()) if not (folder / shard).is_file())
+    if missing:
+        raise ValueError(f"{file.name} lists {', '.join(missing)}, which is not in {folder}; download it too")
     found = set()
     for shard in sorted(set(listed.values())):
-        if not (folder / shard).is_file():
-            raise ValueError(f"{file.name} lists {shard}, which is not in {folder}; download it too")
-        for name, tensor in _read_one(folder / shard):
+        for name, tensor in read_file(folder / shard):
             found.add(name)
             yield name, tensor
     if found != listed.keys():
@@ -68,19 +81,32 @@ def read(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
         raise ValueError(f"{file.name} and its shards differ: not found {lost[:3]}, not listed {unlisted[:3]}")
 
 
-def _read_one(file: Path) -> Iterator[tuple[str, Tensor]]:
-    if file.suffix == ".safetensors":
-        with safe_open(file, "pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - not a mapping
-                yield name, opened.get_tensor(name)
-    else:
-        yield from torch.load(file, map_location="cpu", weights_only=True, mmap=True).items()
+def read_file(file: Path) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of one ``.safetensors`` or ``.bin`` file; ValueError for a damaged one."""
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 - not a mapping
+                    yield name, opened.get_tensor(name)
+        else:
+            # only the newer format can be mapped into memory
+            mapped = zipfile.is_zipfile(file)
+            tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+            if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+                raise ValueError(f"{file} holds something else than named tensors")
+            yield from tensors.items()
+    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise ValueError(f"{file} is damaged or was cut short ({reason}); download it again") from error
 
 
-def load_into(network: nn.Module, weights: Iterator[tuple[str, Tensor]], dtype: torch.dtype) -> dict[str, Any]:
+def load_into(
+    network: nn.Module, weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype, device: str | torch.device = "cpu"
+) -> dict[str, Any]:
     """Put released weights into a network (which may stand on the meta device) and say what was matched.
 
-    Raises ValueError for a name the table does not have, a wrong shape, a name twice, or a weight left without a value.
+    Tensors go to ``device`` one by one. Raises ValueError for a name the table does not have, a wrong shape, a name
+    twice, or a weight left without a value.
     """
     wanted = network.state_dict()
     values: dict[str, Tensor] = {}
@@ -97,7 +123,7 @@ def load_into(network: nn.Module, weights: Iterator[tuple[str, Tensor]], dtype: 
                 "check the sizes in config.json"
             )
         kinds.add(str(tensor.dtype).removeprefix("torch."))
-        values[ours] = tensor.to(dtype)
+        values[ours] = tensor.to(device, dtype)
     missing = [translate(name, OURS) for name in wanted if name not in values]
     if missing:
         raise ValueError(f"the weights lack {len(missing)} tensors, among them {missing[:3]}")
@@ -110,23 +136,14 @@ def load_into(network: nn.Module, weights: Iterator[tuple[str, Tensor]], dtype: 
     }
 
 
-def digest(folder: str | Path) -> str:
-    """SHA-256 over the names, types, shapes and bytes of a folder's weights, in the order of their names."""
-    tensors = dict(read(folder))
-    found = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
-
-
-def write_certificate(folder: str | Path, network: nn.Module) -> dict[str, Any]:
-    """Check a folder's weights against a network of its config and write ``certificate.json`` beside them."""
-    folder = Path(folder)
-    certificate = load_into(network, read(folder), torch.float32) | {"sha256": digest(folder)}
-    (folder / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n", encoding="utf-8")
-    return certificate
+def describe(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, dict[str, Any]]:
+    """Name -> shape, dtype and SHA-256 of the bytes of every tensor, sorted by name."""
+    rows = {}
+    for name, tensor in tensors:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        data = tensor.contiguous().flatten().view(torch.uint8).numpy().data
+        rows[name] = {"shape": list(tensor.shape), "dtype": kind, "sha256": hashlib.sha256(data).hexdigest()}
+    return dict(sorted(rows.items()))
 
 
 def released(network: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -135,6 +152,24 @@ def released(network: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
     for name, tensor in network.state_dict().items():
         theirs = translate(name, OURS)
         if theirs is None:
-            raise ValueError(f"the weight {name} has no released name; merge or remove adapters before saving")
+            raise ValueError(
+                f"the weight {name} has no released name; merge adapters, or load without quantise, before saving"
+            )
+        if tensor.is_meta:
+            raise ValueError(f"the weight {name} is offloaded; load without device_map before saving")
         weights[theirs] = tensor.detach().to("cpu", dtype).contiguous()
     return weights
+
+
+def codec_config(data: Mapping[str, Any]) -> MagvitConfig:
+    """The picture codec that a released ``config.json`` describes; one that gives no sizes means the published codec."""
+    if "ch" not in data:
+        return RELEASED
+    try:
+        halves = [
+            Stack(data["ch"], tuple(data[f"{half}_ch_mult"]), tuple(data[f"{half}_num_res_blocks"]))
+            for half in ("encoder", "decoder")
+        ]
+        return MagvitConfig(*halves, Quantiser("lfq", (2,) * data["z_channels"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the codec's config gives some sizes and not others: {error!r}") from error
