@@ -18,10 +18,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # who stands on whom: a module imports only what stands lower, or what lies in its own folder
 LAYERS: list[set[str]] = [
     {"parts"},
-    {"process", "codecs", "world"},
+    {"process", "codecs", "world", "canvas"},
     {"models"},
     {"turn", "catalog", "request"},
-    {"judges"},
+    {"judges", "making"},
     {"algorithms"},
     {"bench", "train"},
     {"recipes"},
@@ -30,7 +30,15 @@ LAYERS: list[set[str]] = [
     {"__init__", "__main__"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
-WITHOUT_WORLD = {"process", "codecs", "models", "turn", "catalog", "request"}  # they serve any pictures, not only ours
+WITHOUT_WORLD = {
+    "process",
+    "codecs",
+    "canvas",
+    "models",
+    "turn",
+    "catalog",
+    "request",
+}  # they serve any pictures, not only ours
 WORLD_MAY_IMPORT = {"numpy", "PIL", "skia"} | sys.stdlib_module_names
 # the trained reader: the one file of the world that may use torch; the others import it inside functions
 DETECTOR, DETECTOR_MODULE = "world/detect.py", "limner.world.detect"

@@ -5,6 +5,9 @@
     answer.save("apples.png")
     Answer.request_of("apples.png")     # all that is needed to make the same picture again
 
+The other doors: `say` answers in words, `fill` fills blanks in a text, `ask` answers about a picture; `inpaint` makes a
+part of a picture anew and `extend` makes it larger, with every kept pixel as it was.
+
 A picture depends on its request and its own seed alone: the third of `generate_many(prompt, n=4, seed=0)` has the
 bytes of `generate(prompt, seed=2)`.
 """
@@ -15,7 +18,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +27,10 @@ from PIL import Image as pil
 from PIL import PngImagePlugin
 
 from limner import __version__, catalog
-from limner.parts import Part, PartKind, Plan, Sample, Task
-from limner.request import Request, open_picture, read_picture
-from limner.turn import Step, stream
+from limner.making import Making, OnPicture, OnStep, peek
+from limner.parts import Part, Plan, Sample, Task, user
+from limner.request import ALTERS, Request, a_picture, open_picture, what_is_free
+from limner.turn import Step
 
 if TYPE_CHECKING:
     from limner.models.base import Model
@@ -34,8 +38,7 @@ if TYPE_CHECKING:
 BATCH = 16  # answers that are made at a time
 METADATA = "limner"  # keyword of the PNG text chunk
 
-OnStep = Callable[[Step], None]
-_TIMED: dict[PartKind, str] = {"thinking": "think", "image": "draw", "text": "answer"}
+ImageLike = pil.Image | str | Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,57 +152,157 @@ class Limner:
         request = Request("generate", prompt, think, steps, guidance, size)
         return self.answer(request, range(seed, seed + n), on_step)
 
+    def inpaint(
+        self,
+        image: ImageLike,
+        prompt: str,
+        *,
+        mask: ImageLike | None = None,
+        keep: ImageLike | None = None,
+        think: bool = True,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        on_step: OnStep | None = None,
+    ) -> Answer:
+        """Make a part of a picture anew: where ``mask`` is white, or everywhere but where ``keep`` is white.
+
+        ``prompt`` describes the whole picture. The answer's picture has the size of ``image``, and every kept pixel is
+        as it was. Raises ValueError for a mask of another size or one that marks nothing, and as `generate` does.
+        """
+        picture, free = a_picture(image), what_is_free(mask, keep)
+        request = Request("inpaint", prompt, think, steps, guidance, image=picture, mask=free)
+        return self.answer(request, [seed], on_step)[0]
+
+    def extend(
+        self,
+        image: ImageLike,
+        prompt: str,
+        *,
+        left: int = 0,
+        right: int = 0,
+        up: int = 0,
+        down: int = 0,
+        think: bool = True,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        on_step: OnStep | None = None,
+    ) -> Answer:
+        """Make a picture larger by so many pixels; the old picture stands in the new one unchanged.
+
+        Raises ValueError for pixels that are no multiple of one code's, and as `generate` does.
+        """
+        margins = (left, right, up, down)
+        request = Request("extend", prompt, think, steps, guidance, image=a_picture(image), margins=margins)
+        return self.answer(request, [seed], on_step)[0]
+
     def ask(
         self,
-        image: pil.Image | str | Path,
+        image: ImageLike,
         question: str,
         *,
         think: bool = False,
+        begin: str = "",
         seed: int = 0,
+        temperature: float | None = None,
         on_step: OnStep | None = None,
     ) -> Answer:
-        """Answer a question about a picture, or about the picture in a file."""
-        picture = image if isinstance(image, pil.Image) else read_picture(image)
-        return self.answer(Request("ask", question, think, image=picture), [seed], on_step)[0]
+        """Answer a question about a picture, or about the picture in a file. ``begin`` is how the answer begins."""
+        image = a_picture(image)
+        request = Request("ask", question, think, image=image, begin=begin, temperature=temperature)
+        return self.answer(request, [seed], on_step)[0]
 
-    def answer(self, request: Request, seeds: Sequence[int], on_step: OnStep | None = None) -> list[Answer]:
-        """One answer a seed (0 to 2^63 - 1), `BATCH` at a time."""
+    def say(
+        self,
+        prompt: str,
+        *,
+        think: bool = False,
+        begin: str = "",
+        seed: int = 0,
+        temperature: float | None = None,
+        on_step: OnStep | None = None,
+    ) -> Answer:
+        """Answer in words. ``temperature`` 0-100, 0 always takes the likeliest; ``begin`` is how the answer begins."""
+        return self.answer(Request("say", prompt, think, begin=begin, temperature=temperature), [seed], on_step)[0]
+
+    def fill(
+        self,
+        text: str,
+        *,
+        question: str = "",
+        image: ImageLike | None = None,
+        blank: int | None = None,
+        think: bool = False,
+        seed: int = 0,
+        temperature: float | None = None,
+        on_step: OnStep | None = None,
+    ) -> Answer:
+        """Fill the blanks of a text, each written as two or more underscores; the answer's text is the whole text.
+
+        ``question`` is what the text replies to (default: its own words), about ``image`` if there is one. ``blank`` is
+        the number of tokens in a blank, 1-64; None tries one to three and takes the likeliest. A blank at the end
+        is as long as the model likes. Raises ValueError for a model that writes from left to right only.
+        """
+        picture = None if image is None else a_picture(image)
+        asked = {"question": question, "blank": blank, "temperature": temperature}
+        return self.answer(Request("fill", text, think, image=picture, **asked), [seed], on_step)[0]
+
+    def answer(
+        self,
+        request: Request,
+        seeds: Sequence[int],
+        on_step: OnStep | None = None,
+        on_picture: OnPicture | None = None,
+    ) -> list[Answer]:
+        """One answer a seed (0 to 2^63 - 1), `BATCH` at a time. ``on_picture`` sees pictures at every step."""
         for seed in seeds:
             if not 0 <= seed < 2**63:
                 raise ValueError(f"seed={seed} is impossible; give a whole number from 0 to 2^63 - 1")
         plan = self.prepare(request)
         answers: list[Answer] = []
-        for begin in range(0, len(seeds), BATCH):
-            answers += self._together(request, plan, list(seeds[begin : begin + BATCH]), on_step)
+        # what was drawn in one window is known in the next: such rows differ, and are made one by one
+        some = 1 if request.command in ALTERS else BATCH
+        for begin in range(0, len(seeds), some):
+            answers += self._together(request, plan, list(seeds[begin : begin + some]), on_step, on_picture)
         return answers
 
     def prepare(self, request: Request) -> Plan:
         """The plan for a request; ValueError where the model cannot follow it. Makes nothing yet."""
         self.model.check_prompt(request.conversation)
+        for words in request.given_words:
+            self.model.check_prompt((user(words),))
         plan = request.plan(self.model)
         for ask in plan:
             self.model.settings(ask, 1).check()
+        if request.command in ALTERS:
+            request.canvas(self.model, plan[-1])
         return plan
 
     def peek(self, step: Step) -> list[Part]:
         """The part in work as it stands at a step, one for each row."""
-        return self.model.decode(step.ask.kind, step.process.view(step.state))
+        return peek(self.model, step)
 
-    def _together(self, request: Request, plan: Plan, seeds: list[int], on_step: OnStep | None) -> list[Answer]:
-        timings: dict[str, float] = {}
-        begin = mark = time.perf_counter()
-        last: Step | None = None
-        for last in stream(self.model, [request.conversation] * len(seeds), plan, seeds):
-            now = time.perf_counter()
-            name = _TIMED[last.ask.kind]
-            timings[name] = timings.get(name, 0.0) + now - mark
-            if on_step is not None:
-                on_step(last)
-            mark = time.perf_counter()  # the watcher's time is not the model's
-        timings["total"] = time.perf_counter() - begin
-        assert last is not None
+    def _together(
+        self,
+        request: Request,
+        plan: Plan,
+        seeds: list[int],
+        on_step: OnStep | None,
+        on_picture: OnPicture | None,
+    ) -> list[Answer]:
+        making = Making(self.model, request, seeds, on_step, on_picture)
+        begin = time.perf_counter()
+        standing = making.parts(plan[:-1], [()] * len(seeds)) if len(plan) > 1 else [()] * len(seeds)
+        if request.command in ALTERS:
+            replies = [making.painted(plan[-1], standing[0])]
+        elif request.command == "fill":
+            replies = making.filled(standing)
+        else:
+            replies = making.parts(plan[-1:], standing)
+        timings = making.timings | {"total": time.perf_counter() - begin}
         answers = []
-        for reply, seed in zip(last.replies, seeds, strict=True):
+        for reply, seed in zip(replies, seeds, strict=True):
             sample = Sample(Task(request.conversation), reply, seed)
             about = self._about(request, plan, seed)
             answers.append(Answer(sample.thinking, sample.image, sample.text, seed, self.name, about, timings))
@@ -208,9 +311,16 @@ class Limner:
     def _about(self, request: Request, plan: Plan, seed: int) -> dict[str, Any]:
         about: dict[str, Any] = {"command": request.command, "model": self.name, "prompt": request.prompt.strip()}
         about |= {"think": request.think, "seed": seed}
-        if request.image is not None:
-            pixels = request.image.convert("RGB")
-            about["image"] = {"size": list(pixels.size), "sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
-        else:
-            about |= {"steps": plan[-1].steps, "guidance": plan[-1].guidance, "size": plan[-1].size}
-        return about
+        if request.command == "generate":
+            return about | {"steps": plan[-1].steps, "guidance": plan[-1].guidance, "size": plan[-1].size}
+        for name in ("image", "mask"):
+            picture = getattr(request, name)
+            if picture is not None:
+                digest = hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
+                about[name] = {"size": list(picture.size), "sha256": digest}
+        if request.command in ALTERS:
+            if request.command == "extend":
+                about |= dict(zip(("left", "right", "up", "down"), request.margins, strict=True))
+            return about | {"steps": plan[-1].steps, "guidance": plan[-1].guidance}
+        about |= {"begin": request.begin.strip(), "temperature": plan[-1].temperature}
+        return about | ({"question": request.question, "blank": request.blank} if request.command == "fill" else {})

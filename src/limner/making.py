@@ -1,0 +1,117 @@
+"""A request carried out: the parts one after another, pictures window after window, blanks of the likeliest length."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image as pil
+
+from limner.parts import Ask, Image, Part, PartKind, Plan
+from limner.process.base import Draw
+from limner.process.noise import Noise
+from limner.request import BLANKS, Request
+from limner.turn import Step, stream
+
+if TYPE_CHECKING:
+    from limner.models.base import Model, Reply
+
+OnStep = Callable[[Step], None]
+OnPicture = Callable[[int, pil.Image], None]  # a seed, and its whole picture as it stands
+_TIMED: dict[PartKind, str] = {"thinking": "think", "image": "draw", "text": "answer"}
+
+
+class Making:
+    """Replies in the making: rows (one a seed) of one request, and who watches. ``timings`` are seconds so far: think,
+    draw, answer."""
+
+    def __init__(
+        self, model: Model, request: Request, seeds: list[int], on_step: OnStep | None, on_picture: OnPicture | None
+    ) -> None:
+        self.model, self.request, self.seeds = model, request, seeds
+        self.on_step, self.on_picture = on_step, on_picture
+        self.timings: dict[str, float] = {}
+
+    def parts(
+        self,
+        plan: Plan,
+        standing: Sequence[Reply],
+        seeds: Sequence[int] | None = None,
+        shown: Callable[[pil.Image], pil.Image] | None = None,
+    ) -> list[Reply]:
+        """The replies that stand, with the parts of a plan behind them. ``shown`` is how watchers see a picture."""
+        last: Step | None = None
+        conversations = [self.request.conversation] * len(standing)
+        mark = time.perf_counter()
+        for last in stream(self.model, conversations, plan, seeds or self.seeds, replies=standing):
+            now = time.perf_counter()
+            name = _TIMED[last.ask.kind]
+            self.timings[name] = self.timings.get(name, 0.0) + now - mark
+            if self.on_step is not None:
+                self.on_step(last)
+            if self.on_picture is not None and last.ask.kind == "image":
+                for seed, part in zip(self.seeds, peek(self.model, last), strict=True):
+                    assert isinstance(part, Image)
+                    self.on_picture(seed, shown(part.image) if shown is not None else part.image)
+            mark = time.perf_counter()  # the watcher's time is not the model's
+        assert last is not None
+        return list(last.replies)
+
+    def painted(self, ask: Ask, standing: Reply) -> Reply:
+        """One row's reply with the picture completed window after window. The first has the seed's own noise."""
+        (seed,) = self.seeds
+        canvas = self.request.canvas(self.model, ask)
+        for index, window in enumerate(canvas.windows):
+            free = canvas.free(window)
+            if not any(free):
+                continue
+            seen = canvas.crop(window)
+            codes = canvas.codes(window, self.model.encode([Image(seen)])[0].tolist())
+            own = seed if not index else int(Noise.of([seed]).fork("window", index).seed[0])
+            rest = replace(ask, known=Image(seen, codes), mask=free)
+            (reply,) = self.parts((rest,), [standing], [own], partial(canvas.shown, window))
+            drawn = reply[-1]
+            assert isinstance(drawn, Image) and drawn.raw is not None
+            canvas.put(window, drawn.image, drawn.raw)
+        return (*standing, Image(canvas.picture))
+
+    def filled(self, standing: Sequence[Reply]) -> list[Reply]:
+        """Replies with the text's blanks filled, by the number of tokens that the model finds likeliest."""
+        best: list[tuple[float, Reply]] = []
+        for size in BLANKS if self.request.blank is None else (self.request.blank,):
+            ask = self.request.plan(self.model, size)[-1]
+            gaps = _gaps(ask)
+            replies = self.parts((ask,), standing)
+            found = list(zip(self._likelihood(ask, gaps, replies), replies, strict=True))
+            best = [max(pair, key=itemgetter(0)) for pair in zip(best, found, strict=True)] if best else found
+            if not any(gaps):
+                break  # a blank at the end is as long as the model likes
+        return [reply for _, reply in best]
+
+    @torch.no_grad()
+    def _likelihood(self, ask: Ask, gaps: Sequence[bool], replies: Sequence[Reply]) -> list[float]:
+        """The mean log-probability of what stands in the gaps of each reply's last part, given all the rest."""
+        values = self.model.encode([reply[-1] for reply in replies])
+        hidden = torch.tensor(gaps, device=values.device).expand_as(values)
+        draw = Draw(hidden, torch.ones(len(replies), device=values.device))
+        before = [reply[:-1] for reply in replies]
+        context = self.model.context([self.request.conversation] * len(replies), before, ask)
+        return [float(mean) for mean in self.model.process(ask.kind).log_prob(context, values, draw).mean]
+
+
+def peek(model: Model, step: Step) -> list[Part]:
+    """The part in work as it stands at a step, one for each row."""
+    return model.decode(step.ask.kind, step.process.view(step.state))
+
+
+def _gaps(ask: Ask) -> list[bool]:
+    """The free places of an ask that known ones follow."""
+    assert ask.mask is not None
+    known = [place for place, free in enumerate(ask.mask) if not free]
+    last = max(known, default=0)
+    return [free and place < last for place, free in enumerate(ask.mask)]
