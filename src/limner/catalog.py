@@ -80,7 +80,7 @@ def download(name: str) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The `config.json` of a checkpoint folder with its family under `family`; ValueError for none or an unknown one."""
+    """The `config.json` of a checkpoint folder with its family as `family`; ValueError for none or an unknown one."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

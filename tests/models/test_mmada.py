@@ -396,12 +396,6 @@ def test_a_saved_model_answers_the_same(model, tmp_path):
     plan = model.plan(["thinking", "image", "text"])
     assert rollout(back, tasks, plan, [1, 2]) == rollout(model, tasks, plan, [1, 2])
     assert back.certificate["names_matched"] == len(model.network.state_dict())
-    written = weights.write_certificate(tmp_path, Network(model.config))
-    assert (
-        written["sha256"]
-        == weights.digest(tmp_path)
-        == json.loads((tmp_path / "certificate.json").read_text())["sha256"]
-    )
 
 
 def test_half_precision_halves_the_file(model, tmp_path):

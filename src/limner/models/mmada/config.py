@@ -121,7 +121,7 @@ class MMaDAConfig:
         if self.rows < self.text_vocabulary + self.codes:
             raise ValueError(
                 f"rows={self.rows} cannot hold {self.text_vocabulary} words and {self.codes} picture codes; "
-                f"give at least {self.text_vocabulary + self.codes}"
+                f"give at least {self.text_vocabulary + self.codes} (LLaDA itself has no rows for pictures)"
             )
         if self.width % self.heads or self.heads % self.kv_heads:
             raise ValueError(f"heads={self.heads} must divide width={self.width}, kv_heads={self.kv_heads} the heads")

@@ -13,12 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -315,8 +313,8 @@ def read_config(folder: Path, tokenizer: Tokenizer | None = None, factor: int = 
     most = max(asdict(specials).values())
     if most >= config.text_vocabulary:
         raise ValueError(
-            f"the tokenizer in {folder} ends at id {config.text_vocabulary - 1} and does not know the special tokens by "
-            f"name, whose released ids go up to {most}; put the released tokenizer.json there"
+            f"the tokenizer in {folder} ends at id {config.text_vocabulary - 1} and does not know the special tokens "
+            f"by name, whose released ids go up to {most}; put the released tokenizer.json there"
         )
     return replace(config, specials=specials)
 
@@ -329,7 +327,7 @@ def load_codec(folder: Path, dtype: torch.dtype = torch.float32) -> MagvitCodec:
         return MagvitCodec.from_folder(folder, dtype)
     try:
         return MagvitCodec.from_released(folder, weights.codec_config(data), dtype)
-    except (SafetensorError, RuntimeError, EOFError, UnpicklingError) as error:
+    except weights.DAMAGED as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise ValueError(f"the codec in {folder} is damaged or was cut short ({reason}); download it again") from error
 

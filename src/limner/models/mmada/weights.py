@@ -45,6 +45,9 @@ OURS = {ours: name for name, ours in NAMES.items()}
 # where the weights of a folder may stand, best first
 FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
+# what the libraries raise for files that end too early or hold something else
+DAMAGED = (SafetensorError, RuntimeError, OSError, EOFError, pickle.UnpicklingError)
+
 
 def translate(name: str, table: Mapping[str, str]) -> str | None:
     """``name`` by the table, the layer's number carried over; None if the table does not have it."""
@@ -95,7 +98,7 @@ def read_file(file: Path) -> Iterator[tuple[str, Tensor]]:
             if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
                 raise ValueError(f"{file} holds something else than named tensors")
             yield from tensors.items()
-    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except DAMAGED as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise ValueError(f"{file} is damaged or was cut short ({reason}); download it again") from error
 
@@ -162,7 +165,7 @@ def released(network: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def codec_config(data: Mapping[str, Any]) -> MagvitConfig:
-    """The picture codec that a released ``config.json`` describes; one that gives no sizes means the published codec."""
+    """The picture codec that a released ``config.json`` describes; the published one where it gives no sizes."""
     if "ch" not in data:
         return RELEASED
     try:
