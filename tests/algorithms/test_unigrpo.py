@@ -113,7 +113,7 @@ def test_the_second_update_uses_the_same_replies_and_leaves_ratio_one():
 def test_a_bandit_of_colours_is_learned(emerge):
     settings = maskgrpo(GroupSettings()) if emerge else GroupSettings()
     student = learner(PICTURE, settings, group=8)
-    rewards = [n["draw_reward"] for n in practise(student, 40, lr=0.2) if "draw_reward" in n]
+    rewards = [n["draw_reward"] for n in practise(student, 60, lr=0.1) if "draw_reward" in n]
     assert rewards[0] < 0.3 and sum(rewards[-3:]) / 3 > 0.6
 
 
@@ -129,8 +129,8 @@ def test_words_from_left_to_right_and_in_blocks_are_learned():
         student = learner(exercise, group=8)
         with torch.no_grad():
             student.policy.strength.fill_(0.0)
-        rewards = [n["say_reward"] for n in practise(student, 30, lr=0.5) if "say_reward" in n]
-        assert rewards[0] < 0.1 and sum(rewards[-3:]) / 3 > 0.4, (kind, rewards)
+        rewards = [n["say_reward"] for n in practise(student, 60, lr=0.2) if "say_reward" in n]
+        assert rewards[0] < 0.1 and sum(rewards[-3:]) / 3 > 0.3, (kind, rewards)
 
 
 def test_scoring_a_few_rows_at_a_time_gives_the_same_gradient():
