@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from limner.judges.scenes import agreement, read_content, scene_judge
+from limner.judges.scenes import agreement, planned, read_content, scene_judge
 from limner.parts import Image, Sample, Task, Thinking, user
 from limner.world import lessons, say
 from limner.world.content import Content, copies
@@ -56,3 +56,17 @@ def test_pictures_are_read_at_the_size_they_are_shown():
         scene = random_scene(rng)
         for size in (64, 128):
             assert read_content(np.asarray(to_image(scene, size))) == Content.of(scene)
+
+
+def test_a_plan_is_judged_by_the_facts_whatever_was_drawn():
+    lesson = lessons.lesson("arithmetic", random.Random(3))
+    other = copies(6, "violin", "brown", "rain")
+    right, wrong, none = planned()(
+        [
+            sample(other, lesson.facts, lesson.thought),
+            sample(lesson.content, lesson.facts, say.plan(other)),
+            sample(lesson.content, lesson.facts),
+        ]
+    )
+    assert (right.score, wrong.score, none.score) == (1.0, 0.0, None) and wrong.why
+    assert planned()([sample(other, lesson.facts, "nothing")])[0].why == "the thought does not end in a plan"

@@ -66,3 +66,25 @@ def agreement(reader: Reader = read_content) -> Callable[[Sequence[Sample]], lis
         return verdicts
 
     return judge
+
+
+def planned() -> Callable[[Sequence[Sample]], list[Verdict]]:
+    """1 where the plan that ends the thought holds what the task's facts ask, whatever was drawn; None without a
+    thought."""
+
+    def judge(samples: Sequence[Sample]) -> list[Verdict]:
+        verdicts = []
+        for sample in samples:
+            if sample.thinking is None:
+                verdicts.append(Verdict(None, why="there is no thought to judge"))
+                continue
+            plan = plan_of(sample.thinking)
+            good, reasons = (False, ["the thought does not end in a plan"]) if plan is None else _held(sample, plan)
+            verdicts.append(Verdict(float(good), why="; ".join(reasons)))
+        return verdicts
+
+    return judge
+
+
+def _held(sample: Sample, content: Content) -> tuple[bool, list[str]]:
+    return facts_hold(dict(sample.task.facts), content)
