@@ -47,9 +47,10 @@ def number(text: str) -> Fraction | None:
 
 
 def same_answer(said: str, wanted: str) -> bool:
-    """Whether two answers mean the same: numbers by value (the last one said), single letters (the last capital), else words exactly.
+    """Whether two answers mean the same: numbers by value, single letters, else words exactly.
 
-    A boxed answer stands for the whole text. Letter case, blanks and punctuation at the ends do not count.
+    The last number or capital letter counts, and a boxed answer stands for the whole text. Letter case, blanks and
+    punctuation at the ends do not count.
     """
     said, wanted = boxed(said) or said, boxed(wanted) or wanted
     plain = [" ".join(text.lower().split()).strip(_EDGES) for text in (said, wanted)]
