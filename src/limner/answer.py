@@ -241,8 +241,8 @@ class Limner:
         """Fill the blanks of a text, each written as two or more underscores; the answer's text is the whole text.
 
         ``question`` is what the text replies to (default: its own words), about ``image`` if there is one. ``blank`` is
-        the number of tokens in a blank, 1-64; None tries one to three and takes the likeliest. A blank at the end
-        is as long as the model likes. Raises ValueError for a model that writes from left to right only.
+        the number of tokens in a blank, 1-64; None tries one to three and takes the likeliest. Raises ValueError for a
+        model that writes from left to right only.
         """
         picture = None if image is None else a_picture(image)
         asked = {"question": question, "blank": blank, "temperature": temperature}

@@ -85,19 +85,17 @@ class Making:
         best: list[tuple[float, Reply]] = []
         for size in BLANKS if self.request.blank is None else (self.request.blank,):
             ask = self.request.plan(self.model, size)[-1]
-            gaps = _gaps(ask)
             replies = self.parts((ask,), standing)
-            found = list(zip(self._likelihood(ask, gaps, replies), replies, strict=True))
+            found = list(zip(self._likelihood(ask, replies), replies, strict=True))
             best = [max(pair, key=itemgetter(0)) for pair in zip(best, found, strict=True)] if best else found
-            if not any(gaps):
-                break  # a blank at the end is as long as the model likes
         return [reply for _, reply in best]
 
     @torch.no_grad()
-    def _likelihood(self, ask: Ask, gaps: Sequence[bool], replies: Sequence[Reply]) -> list[float]:
+    def _likelihood(self, ask: Ask, replies: Sequence[Reply]) -> list[float]:
         """The mean log-probability of what stands in the gaps of each reply's last part, given all the rest."""
+        assert ask.mask is not None
         values = self.model.encode([reply[-1] for reply in replies])
-        hidden = torch.tensor(gaps, device=values.device).expand_as(values)
+        hidden = torch.tensor(ask.mask, device=values.device).expand_as(values)
         draw = Draw(hidden, torch.ones(len(replies), device=values.device))
         before = [reply[:-1] for reply in replies]
         context = self.model.context([self.request.conversation] * len(replies), before, ask)
@@ -107,11 +105,3 @@ class Making:
 def peek(model: Model, step: Step) -> list[Part]:
     """The part in work as it stands at a step, one for each row."""
     return model.decode(step.ask.kind, step.process.view(step.state))
-
-
-def _gaps(ask: Ask) -> list[bool]:
-    """The free places of an ask that known ones follow."""
-    assert ask.mask is not None
-    known = [place for place, free in enumerate(ask.mask) if not free]
-    last = max(known, default=0)
-    return [free and place < last for place, free in enumerate(ask.mask)]

@@ -173,7 +173,7 @@ def _with_beginning(model: Model, ask: Ask, begin: str) -> Ask:
 
 
 def _with_blanks(model: Model, ask: Ask, text: str, blank: int) -> Ask:
-    """An ask for a text with its blanks filled in; behind a blank at the end the model decides where it ends."""
+    """An ask for a text with its blanks filled in, so many tokens each."""
     *before, last = BLANK.split(text.strip())
     ids: list[int] = []
     free: list[bool] = []
@@ -182,12 +182,11 @@ def _with_blanks(model: Model, ask: Ask, text: str, blank: int) -> Ask:
         known = _ids(model, piece.rstrip())
         ids += [*known, *[0] * blank]
         free += [False] * len(known) + [True] * blank
-    if last:
-        end = model.encode([Text(last)])[0].tolist()
-        ids, free = ids + end, free + [False] * len(end)
+    end = model.encode([Text(last)])[0].tolist()
+    ids, free = ids + end, free + [False] * len(end)
     ask = _with_room(model, ask, len(ids))
     missing = model.settings(ask, 1).length - len(free)
-    return replace(ask, known=Text(text, tuple(ids)), mask=(*free, *[not last] * missing))
+    return replace(ask, known=Text(text, tuple(ids)), mask=(*free, *[False] * missing))
 
 
 def _ids(model: Model, text: str) -> list[int]:

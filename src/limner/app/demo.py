@@ -57,7 +57,7 @@ class Demo:
         return 0
 
     def _draw(self, limner: Limner, prompt: str) -> Answer:
-        from limner.app.generate import slug
+        from limner.app.drawing import slug
         from limner.request import Request
 
         answer = self._answer(limner, Request("generate", prompt, True))

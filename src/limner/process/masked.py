@@ -44,8 +44,8 @@ class Values:
 @dataclass(frozen=True)
 class MaskedState(State):
     """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; budget (B,) hidden values
-    at the start of the block (or canvas); over (B,) bool: complete. ``inner`` (B, N) bool: gaps in front of known words,
-    in which a text cannot end; None where no words are known."""
+    at the start of the block (or canvas); over (B,) bool: complete. ``inner`` (B, N) bool: gaps in front of known
+    values, in which a text cannot end; None where nothing is known."""
 
     values: Tensor
     hidden: Tensor
@@ -116,7 +116,7 @@ class MaskedBlocks(Process[MaskedState]):
     ``stop``: once a finished block holds such a value, the row is complete and the rest becomes ``filler``; None
     follows the official samplers, which go on to the end. ``suffix`` is the share of training draws shaped like
     block decoding: shown up to some place, and nearly everything from there on hidden. ``ends`` are the values behind
-    which nothing is said: a gap in front of known words is never filled with one.
+    which nothing is said: a gap in front of known values (be they the end itself) is never filled with one.
     """
 
     net: MaskedNet
@@ -140,8 +140,7 @@ class MaskedBlocks(Process[MaskedState]):
         state = _start(context, settings, noise)
         if not self.ends or settings.known is None or settings.free is None:
             return state
-        words = ~settings.free & ~torch.isin(settings.known, torch.tensor(sorted(self.ends), device=settings.known.device))
-        follow = words.flip(1).cumsum(dim=1).flip(1) > 0
+        follow = (~settings.free).flip(1).cumsum(dim=1).flip(1) > 0
         return replace(state, inner=settings.free & follow)
 
     def step(self, state: MaskedState) -> MaskedState:
