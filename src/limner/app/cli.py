@@ -15,10 +15,11 @@ from typing import Protocol, cast
 from tyro.extras import SubcommandApp
 
 from limner import __version__
-from limner.app.ask import Ask
+from limner.app.ask import Ask, Fill, Say
 from limner.app.demo import Demo
 from limner.app.evaluate import EvalWorld
 from limner.app.generate import Generate
+from limner.app.inpaint import Extend, Inpaint
 from limner.app.models import Models
 from limner.app.train import Train
 from limner.app.world import WorldExport, WorldShow
@@ -26,7 +27,11 @@ from limner.app.world import WorldExport, WorldShow
 DESCRIPTION = "Models that think before they draw. Every command has --help, and --json for one JSON line per result."
 COMMANDS: dict[str, type] = {
     "generate": Generate,
+    "inpaint": Inpaint,
+    "extend": Extend,
     "ask": Ask,
+    "say": Say,
+    "fill": Fill,
     "eval world": EvalWorld,
     "train": Train,
     "world show": WorldShow,
