@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ FAMILIES: dict[str, str] = {
     "echo": "limner.models.echo:Echo",
     "mmada": "limner.models.mmada.model:MMaDA",
 }
+# family -> "module:function" that writes a released checkpoint in limner's layout
+CONVERTERS: dict[str, str] = {"mmada": "limner.models.mmada.convert:convert"}
 # what released configs call a family
 MODEL_TYPES: dict[str, str] = {"mmada": "mmada", "llada": "mmada"}
 # family -> option -> where on the hub that part of its released models stands
@@ -102,6 +105,16 @@ def family_class(folder: Path) -> type[Model]:
     """The class that reads a checkpoint folder."""
     module, _, name = FAMILIES[read_config(folder)["family"]].partition(":")
     found: type[Model] = getattr(import_module(module), name)
+    return found
+
+
+def converter(folder: Path) -> Callable[..., dict[str, Any]]:
+    """The function that converts a checkpoint folder; ValueError for a family that was never released."""
+    family = read_config(folder)["family"]
+    if family not in CONVERTERS:
+        raise ValueError(f"the family {family} has no released form; families that do: {', '.join(CONVERTERS)}")
+    module, _, name = CONVERTERS[family].partition(":")
+    found: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
     return found
 
 

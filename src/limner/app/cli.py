@@ -16,6 +16,7 @@ from tyro.extras import SubcommandApp
 
 from limner import __version__
 from limner.app.ask import Ask, Fill, Say
+from limner.app.convert import Convert
 from limner.app.demo import Demo
 from limner.app.evaluate import EvalWorld
 from limner.app.generate import Generate
@@ -37,6 +38,7 @@ COMMANDS: dict[str, type] = {
     "world show": WorldShow,
     "world export": WorldExport,
     "models": Models,
+    "convert": Convert,
     "demo": Demo,
 }
 GROUPS: dict[str, str] = {

@@ -43,7 +43,13 @@ NAMES: dict[str, str] = {
 OURS = {ours: name for name, ours in NAMES.items()}
 
 # where the weights of a folder may stand, best first
-FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "weights.safetensors",
+)
 
 # what the libraries raise for files that end too early or hold something else
 DAMAGED = (SafetensorError, RuntimeError, OSError, EOFError, pickle.UnpicklingError)
