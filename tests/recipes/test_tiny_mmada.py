@@ -5,7 +5,7 @@ import torch
 
 from limner.codecs.magvit import TINY, MagvitCodec
 from limner.models.mmada.digits import digit_features, folded, share_digits
-from limner.recipes.tiny_mmada import ANSWER, THOUGHT, Mixture, known_content, new_model, teacher_of
+from limner.recipes.tiny_mmada import ANSWER, THOUGHT, Mixture, Phase, known_content, new_model, teacher_of
 from limner.world import lessons, questions, say
 from limner.world.content import random_content
 from limner.world.splits import FORBIDDEN, may_train
@@ -23,7 +23,7 @@ def test_sharing_digits_of_a_trained_network_changes_nothing_and_folds_back(mode
     other = new_model(model.codec, model.tokenizer)
     other.network.load_state_dict(model.network.state_dict())
     share_digits(other.network, TINY.quantiser, fresh=False)
-    assert torch.equal(other.network(ids, kept), before)
+    assert torch.allclose(other.network(ids, kept), before, atol=1e-6)
     with torch.no_grad():
         for shared in (other.network.embed, other.network.head):
             shared.parametrizations.weight[0].mix.normal_()
@@ -44,8 +44,8 @@ def test_codes_with_a_digit_in_common_share_its_feature():
 
 
 def test_a_batch_has_every_task_and_is_the_same_for_the_same_seed(model):
-    teacher = teacher_of(model, Mixture(t2i=3, r2i=2, think=2, caption=2, question=2, lm=2), reasoning=0.5, varied=0.5)
-    first, again = teacher(5, 11), teacher(5, 11)
+    teacher = teacher_of(model, Phase(0, Mixture(t2i=3, r2i=2, think=2, caption=2, question=2, lm=2), 0.3, 0.5, 0.5))
+    first, again = teacher(5), teacher(5)
     assert [piece.name for piece in first] == ["t2i", "r2i", "think", "caption", "question", "lm"]
     for a, b in zip(first, again, strict=True):
         assert torch.equal(a.values, b.values) and torch.equal(a.draw.hidden, b.draw.hidden)
@@ -54,9 +54,9 @@ def test_a_batch_has_every_task_and_is_the_same_for_the_same_seed(model):
 
 
 def test_training_never_reads_the_demonstration_riddle_nor_a_held_out_content(model):
-    teacher = teacher_of(model, Mixture(t2i=8, think=24, lm=8), reasoning=0.6, varied=0.5)
+    teacher = teacher_of(model, Phase(0, Mixture(t2i=8, think=24, lm=8), 0.3, 0.6, 0.5))
     for seed in range(20):
-        for piece in teacher(seed, 0):
+        for piece in teacher(seed):
             for row in piece.context.given.before:
                 words = model.tokenizer.decode(row.tolist(), skip_special_tokens=True)
                 assert FORBIDDEN.replace(" ", "") not in words.replace(" ", "")
@@ -69,7 +69,7 @@ def test_a_few_steps_lower_the_loss_of_every_task(model):
 
     student = new_model(model.codec, model.tokenizer)
     share_digits(student.network, TINY.quantiser, fresh=True)
-    batch = teacher_of(student, Mixture(t2i=4, think=4, caption=2, lm=2), reasoning=0.0, varied=0.0)(1, 12)
+    batch = teacher_of(student, Phase(0, Mixture(t2i=4, think=4, caption=2, lm=2), 0.5))(1)
     optimizer = _optimizer(student, 2e-3, 0.0)
     numbers = []
     for _ in range(12):
@@ -99,7 +99,7 @@ def test_every_thought_and_answer_fits_the_room_given_to_it(model):
 
 def test_rows_of_like_length_come_together_and_every_length_as_often_as_it_is_drawn(model):
     def lengths(buckets, seeds):
-        teacher = teacher_of(model, Mixture(think=8), reasoning=0.6, varied=0.0)
+        teacher = teacher_of(model, Phase(0, Mixture(think=8), reasoning=0.6))
         rows = []
         for seed in seeds:
             rng = random.Random(seed)
@@ -116,11 +116,11 @@ def test_rows_of_like_length_come_together_and_every_length_as_often_as_it_is_dr
 
 
 def test_thoughts_are_tight_mostly_and_have_all_the_room_of_sampling_sometimes(model):
-    teacher = teacher_of(model, Mixture(think=4), reasoning=0.6, varied=0.0)
+    teacher = teacher_of(model, Phase(0, Mixture(think=4), reasoning=0.6))
     end = model.config.specials.eos
     tight, roomy = 0, 0
     for seed in range(60):
-        values = teacher(seed, 0)[0].values
+        values = teacher(seed)[0].values
         ends = (values == end).sum(dim=1)
         assert (ends >= 1).all(), "every thought teaches its end"
         tight += int(ends.min()) == 1

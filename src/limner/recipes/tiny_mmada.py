@@ -1,8 +1,9 @@
 """Tiny MMaDA on the picture world, in the published order (2505.15809, section 3; stage three is another recipe).
 
-``tiny_stage_one``: captions to pictures, pictures to words, words. ``tiny_stage_two``: mixed long chain-of-thought,
-that is thinking then picture, and thinking alone. About a third of the reasoning pictures come without their thought,
-so that a comparison with thinking switched off is fair. All see only what ``limner.world.splits`` lets training see.
+``tiny_stage_one``: words, as the published model starts from a trained language model; then captions to pictures and
+pictures to words as well. ``tiny_stage_two``: mixed long chain-of-thought, that is thinking then picture, and thinking
+alone. About a third of the reasoning pictures come without their thought, so that a comparison with thinking switched
+off is fair. All see only what ``limner.world.splits`` lets training see.
 
 Things first stand where they always stand; stage two moves, shrinks and mirrors some, which costs more training to
 learn than it looks, and which methods that compare several pictures of one prompt need.
@@ -15,8 +16,9 @@ their longest, because filler teaches nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ from limner.models.mmada.tokenizer import find_specials, make_word_tokenizer
 from limner.parts import PartKind, Task, user
 from limner.process.base import Context
 from limner.process.noise import Noise
-from limner.train.data import each_step
+from limner.train.data import seed_of
 from limner.train.optim import Optimizers, muon_with_adamw
 from limner.train.run import Run
 from limner.turn import rollout
@@ -49,7 +51,7 @@ from limner.world.splits import may_train
 
 CODEC = PRETRAINED / "tiny-mmada" / "codec"
 STAGE_ONE = Path("runs/mmada.tiny_stage_one/released")
-TABLES = 0.25  # the two tables' learning rate beside that of the matrices
+TABLES = 0.2  # the two tables' learning rate beside that of the matrices
 WIDER = 2.5  # fresh rows of the input table, so that a step of AdamW turns them by little
 ROPE = 10_000.0  # with the published 500,000 most of a small head stands still over a hundred places
 INSTRUCTION = "think\n"  # the published instruction has forty words, which a small model need not read
@@ -78,6 +80,18 @@ class Mixture:
     caption: int = 0  # pictures to plans
     question: int = 0  # pictures and questions to answers
     lm: int = 0  # questions to answers
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What batches hold from a step on. Shares: ``captions`` of the plain prompts are captions of anything,
+    ``reasoning`` of the other prompts are to be worked out, ``varied`` of the scenes are moved, shrunk and mirrored."""
+
+    begin: int
+    mixture: Mixture
+    captions: float = 0.0
+    reasoning: float = 0.0
+    varied: float = 0.0
 
 
 def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
@@ -115,16 +129,13 @@ class Teacher:
         renderer: Renderer,
         codec: MagvitCodec,
         process: Callable[[PartKind], Any],
-        mixture: Mixture,
-        reasoning: float,
-        varied: float,
+        phase: Phase,
     ) -> None:
-        self.renderer, self.codec, self.process, self.mixture = renderer, codec, process, mixture
-        self.reasoning, self.varied = reasoning, varied
+        self.renderer, self.codec, self.process, self.phase = renderer, codec, process, phase
 
-    def __call__(self, seed: int, size: int) -> list[Piece]:
+    def __call__(self, seed: int) -> list[Piece]:
         rng = random.Random(seed)
-        m = self.mixture
+        m = self.phase.mixture
         pieces = []
         if m.t2i:
             prompts, contents = self._prompts(rng, m.t2i)
@@ -143,9 +154,9 @@ class Teacher:
             room = self._room(rng, [self.renderer.thought(s.thought) for s in some], THOUGHT)
             rows = think_rows(self.renderer, [s.prompt for s in some], [s.thought for s in some], room)
             pieces.append(self._piece("think", "thinking", *rows, rng))
-        for name, count in (("caption", m.caption), ("question", m.question)):
-            if count:
-                pieces.append(self._understand(rng, name, count))
+        for name, rows_wanted in (("caption", m.caption), ("question", m.question)):
+            if rows_wanted:
+                pieces.append(self._understand(rng, name, rows_wanted))
         if m.lm:
             some = [lessons.lesson(rng.choice(lessons.TEXT), rng, "train", "text") for _ in range(m.lm)]
             answers = [s.answer or "" for s in some]
@@ -156,7 +167,7 @@ class Teacher:
         return pieces
 
     def _lesson(self, rng: random.Random, kind: str) -> lessons.Lesson:
-        groups = lessons.REASONING if rng.random() < self.reasoning else lessons.EXPLICIT
+        groups = lessons.REASONING if rng.random() < self.phase.reasoning else lessons.EXPLICIT
         return lessons.lesson(rng.choice(groups), rng, "train", kind)
 
     def _lessons(
@@ -173,13 +184,13 @@ class Teacher:
         return rng.choice((most, rng.randint(least, most))) if rng.random() < LOOSE else least
 
     def _prompts(self, rng: random.Random, count: int) -> tuple[list[str], list[Content]]:
-        """Captions, explicit prompts and, as far as ``reasoning`` allows, reasoning prompts without their thought."""
+        """Captions, explicit prompts, and reasoning prompts without their thought."""
         prompts: list[str] = []
         contents: list[Content] = []
         for _ in range(count):
-            if rng.random() < 0.5 and not self.reasoning:
+            if rng.random() < self.phase.captions:
                 content = known_content(rng)
-                prompts.append(say.plan(content) if rng.random() < 0.4 else say.caption(content, rng))
+                prompts.append(say.plan(content) if rng.random() < 0.6 else say.caption(content, rng))
                 contents.append(content)
             else:
                 lesson = self._lesson(rng, "picture")
@@ -189,7 +200,7 @@ class Teacher:
 
     def _understand(self, rng: random.Random, name: str, count: int) -> Piece:
         contents = [known_content(rng) for _ in range(count)]
-        scenes = [content.scene(rng, vary=rng.random() < self.varied) for content in contents]
+        scenes = [content.scene(rng, vary=rng.random() < self.phase.varied) for content in contents]
         if name == "caption":
             asked = [(rng.choice(say.CAPTION_QUESTIONS), say.plan(content)) for content in contents]
         else:
@@ -200,7 +211,7 @@ class Teacher:
         return self._piece(name, "text", *rows, rng)
 
     def _codes(self, contents: list[Content], rng: random.Random) -> Tensor:
-        scenes = [c.scene(rng, vary=rng.random() < self.varied) for c in contents]
+        scenes = [c.scene(rng, vary=rng.random() < self.phase.varied) for c in contents]
         return encode_scenes(self.codec, scenes)
 
     def _piece(self, name: str, kind: PartKind, context: Context, values: Tensor, rng: random.Random) -> Piece:
@@ -229,10 +240,10 @@ def encode_scenes(codec: MagvitCodec, scenes: list[Scene]) -> Tensor:
         return codec.encode(to_pixels(torch.from_numpy(pictures)))
 
 
-def teacher_of(model: MMaDA, mixture: Mixture, reasoning: float, varied: float) -> Teacher:
+def teacher_of(model: MMaDA, phase: Phase) -> Teacher:
     """The teacher of a model's vocabulary and codec."""
     assert model.codec is not None
-    return Teacher(model.renderer, model.codec, model.process, mixture, reasoning, varied)
+    return Teacher(model.renderer, model.codec, model.process, phase)
 
 
 def _objective(model: nn.Module, batch: list[Piece], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
@@ -268,47 +279,41 @@ def _finish(model: nn.Module, folder: Path) -> None:
     plain.save(folder, torch.bfloat16)
 
 
-def _run(
-    name: str,
-    start: Callable[[], MMaDA],
-    mixture: Mixture,
-    reasoning: float,
-    varied: float,
-    settings: dict[str, Any],
-) -> Run:
-    """``reasoning`` is the share of prompts to be worked out, ``varied`` that of scenes with varied placement."""
-    # the teacher needs a tokenizer and a codec, never the weights in training: it has a model of its own
-    teachers: list[Teacher] = []
+def _run(name: str, build: Callable[[], MMaDA], phases: Sequence[Phase], settings: dict[str, Any]) -> Run:
+    def batches(seed: int, start: int, size: int) -> Iterator[list[Piece]]:
+        # the teacher needs a tokenizer and a codec, never the weights in training: it has a model of its own
+        model = build()
+        teachers = [teacher_of(model, phase) for phase in phases]
+        for step in count(start):
+            now = [teacher for teacher in teachers if teacher.phase.begin <= step][-1]
+            yield now(seed_of(seed, step, "batch"))
 
-    def make(seed: int, size: int) -> list[Piece]:
-        if not teachers:
-            teachers.append(teacher_of(start(), mixture, reasoning, varied))
-        return teachers[0](seed, size)
-
-    rows = sum(vars(mixture).values())
     return Run(
         name=name,
-        build=start,
+        build=build,
         objective=_objective,
-        batches=each_step(make),
+        batches=batches,
         optimizer=_optimizer,
         sample=_sample,
         finish=_finish,
         steps=2000,
-        batch_size=rows,
-        lr=6e-3,
+        batch_size=sum(vars(phases[-1].mixture).values()),
+        lr=4e-3,
         warmup=50,
         hold=0.5,
         ema=0.998,
         threads=2,
         sample_every=500,
         checkpoint_every=250,
-        settings={"mixture": vars(mixture), "reasoning": reasoning, "varied": varied, **settings},
+        settings={"phases": [asdict(phase) for phase in phases], **settings},
     )
 
 
 def tiny_stage_one(codec: Path = CODEC) -> Run:
-    """Captions to pictures, pictures to words, words; from nothing but a trained codec."""
+    """Words, from nothing but a trained codec; then captions to pictures and pictures to words as well.
+
+    With pictures in the same batches from the start, words are learned much later.
+    """
 
     def build() -> MMaDA:
         shows = MagvitCodec.from_folder(codec)
@@ -318,9 +323,10 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=True)
         return model
 
-    mixture = Mixture(t2i=24, think=32, caption=8, question=4, lm=4)
-    run = _run("mmada.tiny_stage_one", build, mixture, 0.0, 0.0, {"codec": codec.name})
-    return replace(run, steps=500, schedule="constant")
+    words = Phase(0, Mixture(think=48, lm=8), reasoning=0.5)
+    pictures = Phase(900, Mixture(t2i=32, think=12, caption=8, question=4, lm=2), captions=0.7, reasoning=0.5)
+    run = _run("mmada.tiny_stage_one", build, (words, pictures), {"codec": codec.name})
+    return replace(run, steps=1500, lr=8e-3, hold=0.6, floor=0.5)
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
@@ -336,6 +342,6 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    mixture = Mixture(t2i=8, r2i=24, think=24, caption=8, question=4, lm=4)
-    run = _run("mmada.tiny_stage_two", load, mixture, 0.6, 0.1, {"start": start.name})
-    return replace(run, steps=3600, lr=4e-3)
+    mixture = Mixture(t2i=10, r2i=22, think=16, caption=8, question=4, lm=2)
+    run = _run("mmada.tiny_stage_two", load, (Phase(0, mixture, reasoning=0.6, varied=0.1),), {"start": start.name})
+    return replace(run, steps=3600)
