@@ -9,8 +9,8 @@ Things first stand where they always stand; stage two moves, shrinks and mirrors
 learn than it looks, and which methods that compare several pictures of one prompt need.
 
 What small models need beside that (docs/tiny-models.md): rope turns that tell apart a hundred places; tables that move
-more slowly than the matrices; words that weigh as much as pictures; and batches of thoughts that are mostly as long as
-their longest, because filler teaches nothing.
+more slowly than the matrices; weights that let pictures speak beside words; and batches of thoughts that are mostly as
+long as their longest, because filler teaches nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ THOUGHT, ANSWER = 40, 16  # tokens given to a thought and to an answer, filler i
 LOOSE = 0.3  # share of batches of words that have more room than their longest row
 BUCKETS = 4  # rows are sorted by length and given out in so many parts
 DROPPED = 0.1  # share of pictures trained without their prompt, for guidance
-WEIGHTS = {"t2i": 0.5, "r2i": 1.0, "think": 2.0, "caption": 1.0, "question": 0.5, "lm": 0.5}
+WEIGHTS = {"t2i": 2.0, "r2i": 4.0, "think": 1.0, "caption": 1.0, "question": 0.5, "lm": 0.25}
 SAMPLES = (
     "two red apples",
     "a blue cat left of a green car",
@@ -305,7 +305,7 @@ def _run(name: str, build: Callable[[], MMaDA], phases: Sequence[Phase], setting
         threads=2,
         sample_every=500,
         checkpoint_every=250,
-        settings={"phases": [asdict(phase) for phase in phases], **settings},
+        settings={"phases": [asdict(phase) for phase in phases], "weights": WEIGHTS, **settings},
     )
 
 
@@ -326,7 +326,7 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
     words = Phase(0, Mixture(think=48, lm=8), reasoning=0.5)
     pictures = Phase(900, Mixture(t2i=32, think=12, caption=8, question=4, lm=2), captions=0.7, reasoning=0.5)
     run = _run("mmada.tiny_stage_one", build, (words, pictures), {"codec": codec.name})
-    return replace(run, steps=1500, lr=8e-3, hold=0.6, floor=0.5)
+    return replace(run, steps=1400, lr=8e-3, hold=0.6, floor=0.5)
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
