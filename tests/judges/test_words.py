@@ -58,6 +58,7 @@ def test_the_form_is_a_thought_that_ends_and_something_after_it():
     ]
     assert [v.score for v in judge([sample(*parts) for parts, _ in replies])] == [score for _, score in replies]
     assert well_formed()([sample(Thinking("so"), Text("cat"))])[0].score == 1.0
+    assert well_formed(follows=False)([sample(Thinking("so")), sample()])[0].score == 1.0
 
 
 def test_the_published_text_reward_reports_both_parts():

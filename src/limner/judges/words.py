@@ -86,25 +86,26 @@ def right_answer(same: Callable[[str, str], bool] = same_answer, fact: str = "an
     return judge
 
 
-def well_formed(closed: Callable[[Thinking], bool] | None = None) -> Judge:
+def well_formed(closed: Callable[[Thinking], bool] | None = None, *, follows: bool = True) -> Judge:
     """1 where a thought that says something comes first and a text that says something, or a picture, follows; else 0.
 
     ``closed`` says whether a thought was ended as the family ends thoughts (its ``raw`` tells); None asks nothing.
+    ``follows`` False is content with the thought.
     """
 
     def judge(samples: Sequence[Sample]) -> list[Verdict]:
-        return [_formed(sample, closed) for sample in samples]
+        return [_formed(sample, closed, follows) for sample in samples]
 
     return judge
 
 
-def _formed(sample: Sample, closed: Callable[[Thinking], bool] | None) -> Verdict:
+def _formed(sample: Sample, closed: Callable[[Thinking], bool] | None, follows: bool) -> Verdict:
     first = sample.reply[0] if sample.reply else None
     if not isinstance(first, Thinking) or not first.text.strip():
         return Verdict(0.0, why="the reply does not begin with a thought")
     if closed is not None and not closed(first):
         return Verdict(0.0, why="the thought does not end")
     rest = sample.reply[1:]
-    if not any(part.kind == "image" or (part.kind == "text" and part.text.strip()) for part in rest):
+    if follows and not any(part.kind == "image" or (part.kind == "text" and part.text.strip()) for part in rest):
         return Verdict(0.0, why="nothing follows the thought")
     return Verdict(1.0)

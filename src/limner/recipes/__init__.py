@@ -14,6 +14,7 @@ RECIPES: dict[str, str] = {
     "mmada.tiny_codec_large": "limner.recipes.tiny_codec:tiny_codec_large",
     "mmada.tiny_stage_one": "limner.recipes.tiny_mmada:tiny_stage_one",
     "mmada.tiny_stage_two": "limner.recipes.tiny_mmada:tiny_stage_two",
+    "mmada.tiny_unigrpo": "limner.recipes.tiny_unigrpo:tiny_unigrpo",
     "world.detector": "limner.recipes.world:detector",
 }
 
