@@ -168,8 +168,9 @@ def _with_beginning(model: Model, ask: Ask, begin: str) -> Ask:
     """An ask for words that begin with these and go on for as long as the ask allows."""
     ids = _ids(model, begin)
     ask = _with_room(model, ask, len(ids) + model.settings(ask, 1).length)
-    length = model.settings(ask, 1).length
-    return replace(ask, known=Text(begin, tuple(ids)), mask=tuple(i >= len(ids) for i in range(length)))
+    missing = model.settings(ask, 1).length - len(ids)
+    mask = (*[False] * len(ids), *[True] * missing)
+    return replace(ask, known=Text(begin, (*ids, *[0] * missing)), mask=mask)
 
 
 def _with_blanks(model: Model, ask: Ask, text: str, blank: int) -> Ask:
@@ -185,8 +186,8 @@ def _with_blanks(model: Model, ask: Ask, text: str, blank: int) -> Ask:
     end = model.encode([Text(last)])[0].tolist()
     ids, free = ids + end, free + [False] * len(end)
     ask = _with_room(model, ask, len(ids))
-    missing = model.settings(ask, 1).length - len(free)
-    return replace(ask, known=Text(text, tuple(ids)), mask=(*free, *[False] * missing))
+    missing = model.settings(ask, 1).length - len(ids)
+    return replace(ask, known=Text(text, (*ids, *end[-1:] * missing)), mask=(*free, *[False] * missing))
 
 
 def _ids(model: Model, text: str) -> list[int]:
