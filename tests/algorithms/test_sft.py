@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from limner.algorithms.sft import Piece, piece_loss, sft
-from limner.models.echo import Echo
+from limner.algorithms.sft import Piece, piece_loss, sft, table_loss
+from limner.models.echo import COLOURS, END, MASK, Echo
 from limner.parts import Ask, Image, Task, Text, Thinking, user
 from limner.process.base import Scored
+from limner.process.masked import MaskedBlocks, Values
 from limner.process.noise import Noise
 from limner.turn import rollout
 
@@ -67,3 +68,41 @@ def test_a_model_learns_what_it_is_taught():
 def test_nothing_to_learn_is_refused():
     with pytest.raises(ValueError, match="at least one piece"):
         sft(Echo(), [])
+
+
+class OneTable(Echo):
+    """Words and colours from one table: the colours' logits stand behind the words'."""
+
+    def process(self, kind):
+        if kind != "text":
+            return super().process(kind)
+        return MaskedBlocks(self._everything, Values(MASK))
+
+    def _everything(self, ids, kept, at):
+        return torch.cat([self._hidden_words(ids, kept, at), self._hidden_colours(ids, kept, at), self.ends(at)], dim=1)
+
+    def ends(self, at):
+        return torch.zeros(int(at.sum()), END + 1 - MASK)
+
+
+def test_the_published_picture_loss_is_over_the_whole_table_and_the_two_tokens_around():
+    model, piece = OneTable(seed=0), pieces(Echo(seed=0))[2]
+    ids, kept, where = piece.context.given.around(Values(MASK, COLOURS).ids(piece.values, piece.draw.hidden))
+    clean, _, _ = piece.context.given.around(piece.values + COLOURS)
+    logits = model._everything(ids, kept, torch.ones_like(kept)).view(*ids.shape, -1)
+    labels = torch.full_like(clean, -100)
+    labels[:, where.start - 1 : where.stop + 1] = clean[:, where.start - 1 : where.stop + 1]
+    labels[:, where] = torch.where(piece.draw.hidden, piece.values + COLOURS, -100)
+    wanted = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    loss, numbers = sft(model, [piece], pictures="table")
+    assert numbers["pictures"] == pytest.approx(float(wanted.detach()), rel=1e-6) and loss.requires_grad
+
+
+def test_pictures_without_a_common_table_are_refused():
+    piece = pieces(Echo())[2]
+    with pytest.raises(ValueError, match="only masked pictures beside masked words"):
+        table_loss(Echo(), piece)
+    short = OneTable()
+    short._everything = short._hidden_words
+    with pytest.raises(ValueError, match="words are chosen among 258 values"):
+        table_loss(short, piece)

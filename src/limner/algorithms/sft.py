@@ -1,13 +1,15 @@
 """Supervised fine-tuning: minus the log-probability of given values, for any process.
 
-MMaDA's losses (2505.15809 section 3.1; spec section 8) in these terms: words are weighted by 1/p and divided by the
-answer's length, pictures are a plain mean over the hidden codes.
+The losses of 2505.15809 section 3.1 in these terms: words are weighted by 1/p and divided by the answer's length,
+pictures are a plain mean over the hidden codes. Its code lets words compete with picture codes and also asks for the
+two tokens around a picture, which are always shown; ``table_loss`` does that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from torch import Tensor
 from limner.models.base import Model
 from limner.parts import PartKind
 from limner.process.base import Context, Draw, Scored
+from limner.process.masked import MaskedBlocks, MaskedCanvas
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,46 @@ def piece_loss(scored: Scored, *, by_length: bool) -> Tensor:
     return -scored.tokens.sum() / scored.hidden.sum().clamp(min=1)
 
 
-def sft(model: Model, pieces: Sequence[Piece], *, by_length: bool = True) -> tuple[Tensor, dict[str, float]]:
+def table_loss(model: Model, piece: Piece) -> Tensor:
+    """Scalar: mean cross-entropy over the whole output table at a picture's hidden codes and at the tokens just before
+    and behind it (as published). Raises ValueError for a model whose words and pictures have no table in common."""
+    canvas, blocks = model.process("image"), model.process("text")
+    if piece.kind != "image" or not isinstance(canvas, MaskedCanvas) or not isinstance(blocks, MaskedBlocks):
+        raise ValueError(f"only masked pictures beside masked words have one table; {piece.name!r} is no such piece")
+    nothing = torch.zeros_like(piece.draw.hidden)
+    clean, _, _ = piece.context.given.around(canvas.how.ids(piece.values, nothing))
+    ids, kept, where = piece.context.given.around(canvas.how.ids(piece.values, piece.draw.hidden))
+    at = torch.zeros_like(kept)
+    at[:, where] = piece.draw.hidden
+    at[:, max(0, where.start - 1) : where.start] = True
+    at[:, where.stop : where.stop + 1] = True
+    logits = blocks.net(ids, kept, at).float()
+    if logits.shape[-1] <= int(clean[at].max()):
+        raise ValueError(
+            f"words are chosen among {logits.shape[-1]} values and picture codes reach {int(clean[at].max())}; let "
+            "words compete over the whole table, or score pictures over codes alone"
+        )
+    return torch.nn.functional.cross_entropy(logits, clean[at])
+
+
+def sft(
+    model: Model, pieces: Sequence[Piece], *, by_length: bool = True, pictures: Literal["codes", "table"] = "codes"
+) -> tuple[Tensor, dict[str, float]]:
     """(loss, one number a piece): the weighted sum of the pieces' losses.
 
     ``by_length`` scores words as published; False takes the plain mean over hidden words, as for pictures, whose
-    gradient varies much less from batch to batch (the published weight 1/p reaches the answer's length).
+    gradient varies much less from batch to batch (the published weight 1/p reaches the answer's length). ``pictures``
+    "codes" scores hidden codes among codes, "table" is the published ``table_loss``.
     """
     if not pieces:
         raise ValueError("sft needs at least one piece to learn from")
     losses, numbers = [], {}
     for piece in pieces:
-        scored = model.process(piece.kind).log_prob(piece.context, piece.values, piece.draw)
-        loss = piece_loss(scored, by_length=by_length and piece.kind != "image")
+        if pictures == "table" and piece.kind == "image":
+            loss = table_loss(model, piece)
+        else:
+            scored = model.process(piece.kind).log_prob(piece.context, piece.values, piece.draw)
+            loss = piece_loss(scored, by_length=by_length and piece.kind != "image")
         numbers[piece.name] = float(loss.detach())
         losses.append(piece.weight * loss)
     return torch.stack(losses).sum(), numbers
