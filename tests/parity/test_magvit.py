@@ -1,4 +1,4 @@
-"""The codec against numbers recorded from the two published implementations, with small random weights."""
+"""The codec against numbers recorded from Show-o's release of it, with small random weights (MMaDA's: test_mmada)."""
 
 import json
 from pathlib import Path
@@ -15,15 +15,6 @@ DATA = Path(__file__).parent / "data" / "magvit"
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # float32, other order of summation
 
 
-def _mmada() -> MagvitConfig:
-    data = json.loads((DATA / "mmada" / "released_config.json").read_text())
-    halves = [
-        Stack(data["ch"], tuple(data[f"{half}_ch_mult"]), tuple(data[f"{half}_num_res_blocks"]))
-        for half in ("encoder", "decoder")
-    ]
-    return MagvitConfig(*halves, Quantiser("lfq", (2,) * data["z_channels"]))
-
-
 def _showo() -> MagvitConfig:
     data = json.loads((DATA / "showo" / "released_config.json").read_text())
     halves = [
@@ -33,39 +24,21 @@ def _showo() -> MagvitConfig:
     return MagvitConfig(*halves, Quantiser("lfq", (2,) * data["z_channels"]))
 
 
-CASES = {
-    "mmada": (
-        _mmada,
-        {
-            "pixels": "pixels",
-            "latents": "encoder_out",
-            "values": "quantized",
-            "codes": "codes",
-            "uint8": "decoded_uint8",
-            "rect": "rect_codes",
-            "rect_grid": (3, 6),
-        },
-    ),
-    "showo": (
-        _showo,
-        {
-            "pixels": "pixel_values",
-            "latents": "pre_h",
-            "values": "z_q",
-            "codes": "indices",
-            "uint8": "decoded_u8",
-            "rect": "rect_indices",
-            "rect_grid": (6, 4),
-        },
-    ),
+NAMES = {
+    "pixels": "pixel_values",
+    "latents": "pre_h",
+    "values": "z_q",
+    "codes": "indices",
+    "uint8": "decoded_u8",
+    "rect": "rect_indices",
+    "rect_grid": (6, 4),
 }
 
 
-@pytest.fixture(params=sorted(CASES))
-def case(request):
-    config, names = CASES[request.param]
-    recorded = load_file(DATA / request.param / "io.safetensors")
-    return MagvitCodec.from_released(DATA / request.param, config()), recorded, names
+@pytest.fixture(scope="module")
+def case():
+    recorded = load_file(DATA / "showo" / "io.safetensors")
+    return MagvitCodec.from_released(DATA / "showo", _showo()), recorded, NAMES
 
 
 def test_latents_codes_and_values_equal_the_recorded_ones(case):
@@ -117,18 +90,8 @@ def test_bytes_become_the_recorded_pixels():
     torch.testing.assert_close(to_pixels(recorded["image_u8"]), recorded["pixel_values"], rtol=0, atol=1e-6)
 
 
-def test_whole_code_table_equals_the_recorded_one():
-    recorded = load_file(DATA / "mmada" / "io.safetensors")
-    table = Quantiser("lfq", (2,) * 6).values(torch.arange(64).view(1, 8, 8))
-    assert torch.equal(table.flatten(2)[0].T, recorded["codebook"])
-
-
-def test_released_architecture_has_every_released_name_and_shape():
-    wanted = json.loads((DATA / "full_keys.json").read_text())
+def test_released_architecture_has_the_released_size():
     with torch.device("meta"):
         codec = MagvitCodec(RELEASED)
-    ours = {name: list(value.shape) for name, value in codec.state_dict().items()}
-    derived = {"quantize.embedding", "quantize.power_vals"}
-    assert ours == {name: shape for name, (shape, _) in wanted.items() if name not in derived}
     assert sum(parameter.numel() for parameter in codec.parameters()) == 95_387_004
     assert (codec.num_codes, codec.factor) == (8192, 16)

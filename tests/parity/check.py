@@ -1,0 +1,53 @@
+"""Everything that a reference folder records, computed by limner and compared.
+
+    python tests/parity/check.py DIR
+
+One row a tensor: its error and its limit. Floats: the largest difference relative to the largest recorded number;
+integers: how many differ; pixels: by how many levels. Exits with 1 if any is beyond its limit.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "src")]
+
+import checks_layout  # noqa: E402
+import checks_sampling  # noqa: E402
+import checks_training  # noqa: E402
+import torch  # noqa: E402
+from reference import Reference  # noqa: E402
+
+CHECKS = [*checks_layout.CHECKS, *checks_sampling.CHECKS, *checks_training.CHECKS]
+
+
+def rows(ref):
+    """The rows of every check, in order."""
+    for check in CHECKS:
+        yield from check(ref)
+
+
+def main(arguments):
+    """The exit status: 0 all right, 1 a mismatch, 2 no reference folder."""
+    if len(arguments) != 1:
+        print("usage: python tests/parity/check.py DIR", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)
+    try:
+        ref = Reference(arguments[0])
+    except ValueError as error:
+        print(f"check: {error}", file=sys.stderr)
+        return 2
+    compared, wrong = set(), 0
+    for row in rows(ref):
+        print(f"{'ok' if row.ok else 'WRONG':<6}{row.error:>10.2e}  limit {row.limit:.0e}  {row.tensor}", flush=True)
+        compared.add(row.tensor)
+        wrong += not row.ok
+    rest = sorted(ref.io.keys() - compared)
+    print(f"{len(compared)} tensors compared, {wrong} wrong; {len(rest)} are inputs of these:")
+    print("  " + ", ".join(rest))
+    return 1 if wrong or not compared else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
