@@ -245,8 +245,8 @@ class Limner:
         model that writes from left to right only.
         """
         picture = None if image is None else a_picture(image)
-        asked = {"question": question, "blank": blank, "temperature": temperature}
-        return self.answer(Request("fill", text, think, image=picture, **asked), [seed], on_step)[0]
+        request = Request("fill", text, think, image=picture, question=question, blank=blank, temperature=temperature)
+        return self.answer(request, [seed], on_step)[0]
 
     def answer(
         self,

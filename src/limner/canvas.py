@@ -76,9 +76,9 @@ class Canvas:
         before = np.asarray(picture.convert("RGB"))
         # the encoder sees the edge go on, not a black border
         pixels = np.pad(before, ((up, down), (left, right), (0, 0)), mode="edge")
-        hole = np.ones(pixels.shape[:2], dtype=bool)
+        height, width = picture.height + up + down, picture.width + left + right
+        hole = np.ones((height, width), dtype=bool)
         hole[up : up + picture.height, left : left + picture.width] = False
-        height, width = hole.shape
         x0, x1, y0, y1 = left, left + picture.width, up, up + picture.height
         windows = []
         while x0 > 0:

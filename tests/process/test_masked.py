@@ -144,7 +144,7 @@ def test_a_known_stop_in_a_later_block_does_not_end_a_row_before_it(context, set
 
 def test_a_gap_in_front_of_known_values_never_ends_the_text(context, settings):
     keen = torch.tensor([[1, 6, 0, 4, 6, 0, 6, 0]])  # it would like to end in every gap
-    process = MaskedBlocks(Perfect(keen, 2), HOW, stop=frozenset({6}), filler=0, ends=frozenset({0, 6}))
+    process = MaskedBlocks(Perfect(keen, 2), HOW, stop=frozenset({6}), filler=0, marks=frozenset({0, 6}))
     for temperature in (0.0, 1.0):
         for last_free in (True, False):
             free = torch.tensor([[False, True, True, False, True, True, True, last_free]])

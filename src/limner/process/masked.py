@@ -45,7 +45,7 @@ class Values:
 class MaskedState(State):
     """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; budget (B,) hidden values
     at the start of the block (or canvas); over (B,) bool: complete. ``inner`` (B, N) bool: gaps in front of known
-    values, in which a text cannot end; None where nothing is known."""
+    values, where only words can stand; None where nothing is known."""
 
     values: Tensor
     hidden: Tensor
@@ -115,8 +115,8 @@ class MaskedBlocks(Process[MaskedState]):
 
     ``stop``: once a finished block holds such a value, the row is complete and the rest becomes ``filler``; None
     follows the official samplers, which go on to the end. ``suffix`` is the share of training draws shaped like
-    block decoding: shown up to some place, and nearly everything from there on hidden. ``ends`` are the values behind
-    which nothing is said: a gap in front of known values (be they the end itself) is never filled with one.
+    block decoding: shown up to some place, and nearly everything from there on hidden. ``marks`` are values that are
+    no words, such as those that end a text: a gap in front of known values is never filled with one.
     """
 
     net: MaskedNet
@@ -125,7 +125,7 @@ class MaskedBlocks(Process[MaskedState]):
     stop: frozenset[int] | None = None
     filler: int = 0
     suffix: float = 0.0
-    ends: frozenset[int] = frozenset()
+    marks: frozenset[int] = frozenset()
 
     def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
         settings.check()
@@ -138,7 +138,7 @@ class MaskedBlocks(Process[MaskedState]):
                 f"the number of blocks; try steps={max(1, settings.steps // max(blocks, 1)) * max(blocks, 1)}"
             )
         state = _start(context, settings, noise)
-        if not self.ends or settings.known is None or settings.free is None:
+        if not self.marks or settings.known is None or settings.free is None:
             return state
         follow = (~settings.free).flip(1).cumsum(dim=1).flip(1) > 0
         return replace(state, inner=settings.free & follow)
@@ -177,9 +177,9 @@ class MaskedBlocks(Process[MaskedState]):
         """(choice (M,), confidence (M,)). Noise is drawn for whole rows, so a row's draws depend on the row alone."""
         s, N = state.settings, wanted.shape[1]
         if state.inner is not None:
-            ends = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-            ends[sorted(self.ends)] = True
-            logits = logits.masked_fill(state.inner[wanted][:, None] & ends, -torch.inf)
+            marks = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+            marks[[mark for mark in self.marks if mark < len(marks)]] = True
+            logits = logits.masked_fill(state.inner[wanted][:, None] & marks, -torch.inf)
         choice = logits.argmax(dim=-1)
         if s.temperature > 0:
             choice = _choose_at(state.noise, "word", state.step, logits, wanted, s.temperature)

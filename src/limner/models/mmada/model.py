@@ -82,7 +82,9 @@ class MMaDA(Model):
         ends = frozenset({s.eos, s.eot})
         stop = ends if c.stop_early else None
         words = partial(MMaDA.words, self)
-        return MaskedBlocks(words, Values(s.mask), stop=stop, filler=s.eos, suffix=c.suffix, ends=ends)
+        # a thought has its tags, a text has none
+        marks = ends if kind == "thinking" else ends.union(self.tokenizer.get_added_tokens_decoder())
+        return MaskedBlocks(words, Values(s.mask), stop=stop, filler=s.eos, suffix=c.suffix, marks=marks)
 
     def encode(self, parts: Sequence[Part]) -> Tensor:
         rows = [self._codes(part) if isinstance(part, Image) else self._written(part) for part in parts]
