@@ -78,8 +78,9 @@ class OneTable(Echo):
             return super().process(kind)
         return MaskedBlocks(self._everything, Values(MASK))
 
-    def _everything(self, ids, kept, at):
-        return torch.cat([self._hidden_words(ids, kept, at), self._hidden_colours(ids, kept, at), self.ends(at)], dim=1)
+    def _everything(self, ids, kept, at, begin):
+        words, colours = self._hidden_words(ids, kept, at, begin), self._hidden_colours(ids, kept, at, begin)
+        return torch.cat([words, colours, self.ends(at)], dim=1)
 
     def ends(self, at):
         return torch.zeros(int(at.sum()), END + 1 - MASK)
@@ -89,7 +90,7 @@ def test_the_published_picture_loss_is_over_the_whole_table_and_the_two_tokens_a
     model, piece = OneTable(seed=0), pieces(Echo(seed=0))[2]
     ids, kept, where = piece.context.given.around(Values(MASK, COLOURS).ids(piece.values, piece.draw.hidden))
     clean, _, _ = piece.context.given.around(piece.values + COLOURS)
-    logits = model._everything(ids, kept, torch.ones_like(kept)).view(*ids.shape, -1)
+    logits = model._everything(ids, kept, torch.ones_like(kept), 0).view(*ids.shape, -1)
     labels = torch.full_like(clean, -100)
     labels[:, where.start - 1 : where.stop + 1] = clean[:, where.start - 1 : where.stop + 1]
     labels[:, where] = torch.where(piece.draw.hidden, piece.values + COLOURS, -100)

@@ -129,6 +129,24 @@ def test_padding_on_the_left_changes_nothing(model):
     torch.testing.assert_close(together, single, rtol=1e-5, atol=1e-5)
 
 
+def test_learned_places_are_counted_from_the_part_being_made(model, tmp_path):
+    placed = MMaDA(replace(model.config, places=64), model.tokenizer, model.codec).eval()
+    ids, kept = torch.arange(6)[None, :], torch.ones(1, 6, dtype=torch.bool)
+    at = torch.tensor([[False] * 4 + [True] * 2])
+    padded = torch.cat([torch.full((1, 3), model.config.specials.pad), ids], dim=1)
+    hidden = torch.cat([torch.zeros(1, 3, dtype=torch.bool), kept], dim=1)
+    with torch.no_grad():
+        there = placed.words(ids, kept, at, 4)
+        moved = placed.words(padded, hidden, torch.cat([torch.zeros(1, 3, dtype=torch.bool), at], dim=1), 7)
+        other = placed.words(ids, kept, at, 2)
+    torch.testing.assert_close(there, moved, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(there, other, atol=1e-3)
+    placed.save(tmp_path / "placed")
+    again = MMaDA.load(tmp_path / "placed").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(again.words(ids, kept, at, 4), there)
+
+
 def test_logits_of_words_and_codes_come_from_their_own_rows(model):
     ids = torch.zeros(2, 5, dtype=torch.int64)
     at = torch.tensor([[True, False, True, False, False], [False] * 5])
@@ -136,8 +154,8 @@ def test_logits_of_words_and_codes_come_from_their_own_rows(model):
     with torch.no_grad():
         whole = model.network(ids, kept)[at]
         offset = model.config.text_vocabulary
-        torch.testing.assert_close(model.words(ids, kept, at), whole[:, :offset])
-        torch.testing.assert_close(model.pictures(ids, kept, at), whole[:, offset : offset + 16])
+        torch.testing.assert_close(model.words(ids, kept, at, 0), whole[:, :offset])
+        torch.testing.assert_close(model.pictures(ids, kept, at, 0), whole[:, offset : offset + 16])
 
 
 # --- tokenizer -----------------------------------------------------------------------------------------------------

@@ -155,10 +155,10 @@ def _picture(ref, name):
     # the slip: with another text length than 512 the plain rows are cut behind the picture and never see progress
     stuck = guided and case["resolution_arg"] + 1 >= T
 
-    def net(rows, rows_kept, at):
+    def net(rows, rows_kept, at, begin):
         if stuck and torch.equal(rows[:, :P], plain[: len(rows), :P]):
             rows = torch.cat([rows[:, :P], torch.full((len(rows), N), mask), rows[:, -1:]], dim=1)
-        return ref.model.pictures(rows, rows_kept, at)
+        return ref.model.pictures(rows, rows_kept, at, begin)
 
     process = replace(ref.model.process("image"), net=net, schedule=single(SCHEDULES[case["schedule"]]), over_all=True)
     state = process.start(context, settings, noise)

@@ -20,7 +20,7 @@ class Perfect:
     sure: float = 50.0
     seen: list = field(default_factory=list)
 
-    def __call__(self, ids, kept, at):
+    def __call__(self, ids, kept, at, begin):
         self.seen.append((ids.clone(), kept.clone(), at.clone()))
         # rows that are complete are not run; numbered prompts tell which ones are
         rows = slice(None) if len(ids) == len(self.data) else ids[:, 0]
@@ -36,7 +36,7 @@ class Patterned:
     before: int
     seed: int = 0
 
-    def __call__(self, ids, kept, at):
+    def __call__(self, ids, kept, at, begin):
         B, T = ids.shape
         table = Noise.of([self.seed]).normal("table", 0, 64 * V).reshape(64, V)
         mixed = (ids * kept).sum(dim=1, keepdim=True) + 3 * torch.arange(T)[None, :] - 3 * self.before
@@ -95,7 +95,7 @@ def test_every_step_reveals_its_share_of_one_block(context, settings, order, ste
 def test_the_surest_words_come_first(context, settings):
     sureness = torch.tensor([[1.0, 5.0, 3.0, 4.0, 2.0, 6.0]])
 
-    def net(ids, kept, at):
+    def net(ids, kept, at, begin):
         logits = torch.zeros(*ids.shape, V)
         logits[:, 4:10, 2] = sureness
         return logits[at]
@@ -211,7 +211,7 @@ def test_a_hole_is_filled_by_its_own_size_or_by_the_canvas(context, settings, ov
 def test_cold_pictures_keep_the_surest_codes(context, settings):
     sureness = torch.tensor([[1.0, 5.0, 3.0, 4.0, 2.0, 6.0, 7.0, 8.0]])
 
-    def net(ids, kept, at):
+    def net(ids, kept, at, begin):
         logits = torch.zeros(*ids.shape, V)
         logits[:, 1:9, 2] = sureness
         return logits[at]
@@ -225,7 +225,7 @@ def test_cold_pictures_keep_the_surest_codes(context, settings):
 
 
 def test_guidance_pushes_away_from_the_dropped_condition(context, settings):
-    def net(ids, kept, at):
+    def net(ids, kept, at, begin):
         conditional = ids.shape[1] > 6
         logits = torch.tensor([0.0, 1.0, 0.9, 0, 0, 0, 0]) if conditional else torch.tensor([0.0, 1.0, 0, 0, 0, 0, 0])
         return logits.expand(int(at.sum()), V)
@@ -262,7 +262,7 @@ def test_a_likelihood_is_that_of_the_hidden_values_given_the_shown(context, make
             ids, kept, where = given.given.around(HOW.ids(truth, drawn.hidden))
             at = torch.zeros_like(kept)
             at[row, where.start + place] = True
-            expected = net(ids, kept, at).log_softmax(dim=-1)[0, truth[row, place]]
+            expected = net(ids, kept, at, 0).log_softmax(dim=-1)[0, truth[row, place]]
             assert scored.tokens[row, place] == pytest.approx(float(expected), abs=1e-6)
     assert torch.allclose(scored.total, scored.tokens.sum(dim=1) * drawn.weight)
 

@@ -57,7 +57,7 @@ def table_loss(model: Model, piece: Piece) -> Tensor:
     at[:, where] = piece.draw.hidden
     at[:, max(0, where.start - 1) : where.start] = True
     at[:, where.stop : where.stop + 1] = True
-    logits = blocks.net(ids, kept, at).float()
+    logits = blocks.net(ids, kept, at, where.start).float()
     if logits.shape[-1] <= int(clean[at].max()):
         raise ValueError(
             f"words are chosen among {logits.shape[-1]} values and picture codes reach {int(clean[at].max())}; let "

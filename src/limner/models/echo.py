@@ -176,13 +176,13 @@ class Echo(Model):
         echoed, mood = self._source(ids, kept, False, 1)
         return self._echo(echoed) + self.before[ids] + self.mood[mood]
 
-    def _hidden_words(self, ids: Tensor, kept: Tensor, at: Tensor) -> Tensor:
+    def _hidden_words(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """(at.sum(), V)."""
         echoed, mood = self._source(ids, kept, False, 0)
         left, right = _neighbours(ids)
         return self._echo(echoed[at]) + self.before[left[at]] + self.after[right[at]] + self.mood[mood[at]]
 
-    def _hidden_colours(self, ids: Tensor, kept: Tensor, at: Tensor) -> Tensor:
+    def _hidden_colours(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """(at.sum(), V)."""
         echoed, mood = self._source(ids, kept, True, 0)
         left, right = _neighbours(ids)

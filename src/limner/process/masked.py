@@ -24,8 +24,9 @@ TEXT_EPS = 1e-3  # the smallest share of hidden words in training (LLaDA's forwa
 class MaskedNet(Protocol):
     """A network that looks at a whole sequence at once."""
 
-    def __call__(self, ids: Tensor, kept: Tensor, at: Tensor) -> Tensor:
-        """ids (B, T), kept (B, T) bool, at (B, T) bool -> logits (at.sum(), V) of the values at those places."""
+    def __call__(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
+        """ids (B, T), kept (B, T) bool, at (B, T) bool -> logits (at.sum(), V) of the values at those places. The part
+        that is being made begins at the place ``begin``."""
         ...
 
 
@@ -78,7 +79,7 @@ def _logits(net: MaskedNet, values: Values, tokens: Tokens, shown: Tensor, hidde
     ids, kept, where = tokens.around(values.ids(shown, hidden))
     at = torch.zeros_like(kept)
     at[:, where] = wanted
-    return net(ids, kept, at)
+    return net(ids, kept, at, where.start)
 
 
 def _guided(net: MaskedNet, values: Values, state: MaskedState, wanted: Tensor) -> Tensor:

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
 
 # name -> where its function stands; imported only when asked for
 RECIPES: dict[str, str] = {
+    "mmada.stage_1_1": "limner.recipes.mmada:stage_1_1",
+    "mmada.stage_1_2": "limner.recipes.mmada:stage_1_2",
+    "mmada.stage_1_3": "limner.recipes.mmada:stage_1_3",
+    "mmada.stage_2_1": "limner.recipes.mmada:stage_2_1",
+    "mmada.stage_2_2": "limner.recipes.mmada:stage_2_2",
+    "mmada.stage_3": "limner.recipes.mmada:stage_3",
     "mmada.tiny_codec": "limner.recipes.tiny_codec:tiny_codec",
     "mmada.tiny_codec_large": "limner.recipes.tiny_codec:tiny_codec_large",
     "mmada.tiny_stage_one": "limner.recipes.tiny_mmada:tiny_stage_one",

@@ -55,6 +55,7 @@ TABLES = 0.2  # the two tables' learning rate beside that of the matrices
 WIDER = 2.5  # fresh rows of the input table, so that a step of AdamW turns them by little
 ROPE = 10_000.0  # with the published 500,000 most of a small head stands still over a hundred places
 INSTRUCTION = "think\n"  # the published instruction has forty words, which a small model need not read
+PLACES = 512  # learned positions, half of them before the part being made
 THOUGHT, ANSWER = 40, 16  # tokens given to a thought and to an answer, filler included
 LOOSE = 0.3  # share of batches of words that have more room than their longest row
 BUCKETS = 4  # rows are sorted by length and given out in so many parts
@@ -109,7 +110,9 @@ def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
         picture_guidance=1.0,
         codes_temperature=0.5,
     )
-    return replace(base, defaults=defaults, grids={size: 8}, rope_theta=ROPE, suffix=0.5, instruction=INSTRUCTION)
+    return replace(
+        base, defaults=defaults, grids={size: 8}, rope_theta=ROPE, places=PLACES, suffix=0.5, instruction=INSTRUCTION
+    )
 
 
 def new_model(codec: MagvitCodec, tokenizer: Any = None) -> MMaDA:
@@ -324,9 +327,9 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
         return model
 
     words = Phase(0, Mixture(think=48, lm=8), reasoning=0.5)
-    pictures = Phase(900, Mixture(t2i=32, think=12, caption=8, question=4, lm=2), captions=0.7, reasoning=0.5)
+    pictures = Phase(450, Mixture(t2i=32, think=12, caption=8, question=4, lm=2), captions=0.7, reasoning=0.5)
     run = _run("mmada.tiny_stage_one", build, (words, pictures), {"codec": codec.name})
-    return replace(run, steps=1400, lr=8e-3, hold=0.6, floor=0.5)
+    return replace(run, steps=900, lr=8e-3, hold=0.4, floor=0.5)
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:

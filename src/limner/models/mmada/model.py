@@ -101,15 +101,15 @@ class MMaDA(Model):
 
     # the network as processes see it
 
-    def words(self, ids: Tensor, kept: Tensor, at: Tensor) -> Tensor:
+    def words(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), V) of words: the text vocabulary, or every row of the table if the config says so."""
         last = self.config.text_vocabulary if self.config.words_only else None
-        return self.network.logits(self.network.states(ids, kept)[at], 0, last)
+        return self.network.logits(self.network.states(ids, kept, begin)[at], 0, last)
 
-    def pictures(self, ids: Tensor, kept: Tensor, at: Tensor) -> Tensor:
+    def pictures(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), codes) of picture codes."""
         first = self.config.text_vocabulary
-        return self.network.logits(self.network.states(ids, kept)[at], first, first + self.config.codes)
+        return self.network.logits(self.network.states(ids, kept, begin)[at], first, first + self.config.codes)
 
     # wishes
 

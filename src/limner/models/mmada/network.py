@@ -71,6 +71,8 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.rows, config.width)
+        if config.places:
+            self.places = nn.Embedding(config.places, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = Norm(config.width, config.norm_eps)
         self.head = nn.Linear(config.width, config.rows, bias=False)
@@ -88,10 +90,13 @@ class Network(nn.Module):
             elif name.endswith("bias"):
                 weight.data.zero_()
 
-    def states(self, ids: Tensor, kept: Tensor) -> Tensor:
+    def states(self, ids: Tensor, kept: Tensor, begin: int = 0) -> Tensor:
         """ids (B, T), kept (B, T) bool -> states (B, T, D) before the last norm. Positions count padding too: only
-        their differences matter."""
+        their differences matter. Learned places are counted from ``begin``, where the part being made begins."""
         x = self.embed(ids)
+        if self.config.places:
+            place = torch.arange(ids.shape[1], device=ids.device) - begin + self.config.places // 2
+            x = x + self.places(place.clamp(0, self.config.places - 1))
         turn = angles(ids.shape[1], self.config.width // self.config.heads, self.config.rope_theta, ids.device)
         bias = attention_bias(self.config.attention, kept, x.dtype)
         for layer in self.layers:

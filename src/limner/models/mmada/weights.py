@@ -25,6 +25,7 @@ from limner.codecs.quantise import Quantiser
 # released name -> ours; {i} is the number of a layer
 NAMES: dict[str, str] = {
     "model.transformer.wte.weight": "embed.weight",
+    "model.transformer.wpe.weight": "places.weight",
     "model.transformer.ln_f.weight": "norm.weight",
     "model.transformer.ff_out.weight": "head.weight",
     "model.transformer.blocks.{i}.attn_norm.weight": "layers.{i}.attention_norm.weight",
