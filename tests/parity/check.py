@@ -12,19 +12,25 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "src")]
 
+import checks_kindred  # noqa: E402
 import checks_layout  # noqa: E402
 import checks_sampling  # noqa: E402
 import checks_training  # noqa: E402
 import torch  # noqa: E402
 from reference import Reference  # noqa: E402
 
-CHECKS = [*checks_layout.CHECKS, *checks_sampling.CHECKS, *checks_training.CHECKS]
+from limner.models.mmada.parity import Row  # noqa: E402
+
+CHECKS = [*checks_layout.CHECKS, *checks_sampling.CHECKS, *checks_kindred.CHECKS, *checks_training.CHECKS]
 
 
 def rows(ref):
-    """The rows of every check, in order."""
+    """The rows of every check, in order; a check that cannot be computed at all is a row of its own."""
     for check in CHECKS:
-        yield from check(ref)
+        try:
+            yield from check(ref)
+        except (KeyError, IndexError, ValueError, RuntimeError) as error:
+            yield Row(f"{check.__name__} stopped: {type(error).__name__} {error}".splitlines()[0], float("inf"), 0.0)
 
 
 def main(arguments):

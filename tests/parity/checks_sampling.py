@@ -214,9 +214,9 @@ def _everywhere(ref, net, context, settings, rows, beside, P, N):
     at[:, P : P + N] = True
     ones = torch.ones(len(rows), N + 1, dtype=torch.bool)
     w = settings.guidance
-    logits = net(rows, torch.cat([context.given.kept, ones], dim=1), at)
+    logits = net(rows, torch.cat([context.given.kept, ones], dim=1), at, P)
     if w > 0:
-        logits = (1 + w) * logits - w * net(beside, torch.cat([context.dropped.kept, ones], dim=1), at)
+        logits = (1 + w) * logits - w * net(beside, torch.cat([context.dropped.kept, ones], dim=1), at, P)
     return logits.view(len(rows), N, -1)
 
 

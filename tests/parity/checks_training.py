@@ -199,7 +199,7 @@ def likelihood(ref):
                 continue
             both = [torch.cat([x, torch.where(hidden, mask, answer)], dim=1) for x in (given, given * 0 + mask)]
             at = torch.cat([torch.zeros_like(given, dtype=torch.bool), hidden], dim=1)
-            with_, without = (process.net(x, everything(x), at) for x in both)
+            with_, without = (process.net(x, everything(x), at, len(prompt)) for x in both)
             logits = without + (guidance + 1) * (with_ - without)
             picked = logits.log_softmax(-1).gather(1, values[hidden][:, None])[:, 0]
             total += float((picked / share[:, None].expand(hidden.shape)[hidden]).sum() / rows)

@@ -47,8 +47,7 @@ def test_no_recorded_result_is_left_out(ref, compared):
     given |= {f"{kind}_{what}" for kind in ("base", "chat", "mmu", "r2i", "t2i") for what in ("clean", "labels")}
     given |= {"mmu_prompt_mask", "r2i_prompt_mask", "t2i_ids", "t2i_mask"}
     given |= {"filter_logits", "gumbel_logits", "gumbel_noise_u", "topk_mask_len", "topk_probs", "topk_u"}
-    later = ("fast/", "interleave/")  # samplers of kindred code
-    left = {n for n in ref.io.keys() - compared if n.rsplit("/", 1)[1] not in given and not n.startswith(later)}
+    left = {name for name in ref.io.keys() - compared if name.rsplit("/", 1)[1] not in given}
     assert not left
 
 
@@ -77,6 +76,17 @@ def test_a_mismatch_is_shown_and_fails(tmp_path, monkeypatch, capsys, part, name
     assert check.main([changed(tmp_path, name)]) == 1
     wrong = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WRONG")]
     assert len(wrong) == 1 and wrong[0].endswith(name)
+
+
+def test_what_cannot_be_computed_fails_and_the_rest_is_compared(tmp_path, monkeypatch, capsys):
+    shutil.copytree(DATA, tmp_path / "less")
+    io = load_file(tmp_path / "less" / "io.safetensors")
+    del io["fwd/plain/logits"]
+    save_file(io, tmp_path / "less" / "io.safetensors")
+    monkeypatch.setattr(check, "CHECKS", [checks_layout.network, checks_layout.schedules])
+    assert check.main([str(tmp_path / "less")]) == 1
+    said = capsys.readouterr().out
+    assert "network stopped: KeyError 'fwd/plain/logits'" in said and "ok" in said
 
 
 def test_another_folder_is_refused(tmp_path, capsys):
