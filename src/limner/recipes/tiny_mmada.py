@@ -327,9 +327,9 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
         return model
 
     words = Phase(0, Mixture(think=48, lm=8), reasoning=0.5)
-    pictures = Phase(450, Mixture(t2i=32, think=12, caption=8, question=4, lm=2), captions=0.7, reasoning=0.5)
+    pictures = Phase(700, Mixture(t2i=32, think=12, caption=8, question=4, lm=2), captions=0.7, reasoning=0.5)
     run = _run("mmada.tiny_stage_one", build, (words, pictures), {"codec": codec.name})
-    return replace(run, steps=900, lr=8e-3, hold=0.4, floor=0.5)
+    return replace(run, steps=1100, lr=8e-3, hold=0.4, floor=0.5)
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
