@@ -144,8 +144,8 @@ class MMaDAConfig:
 
     def to_json(self) -> dict[str, Any]:
         """A ``config.json`` that the official classes read, with limner's own fields under ``limner``."""
-        own = ("text_budget", "instruction", "attention", "padding", "words_only", "compounding", "over_all")
-        own += ("plain_eot", "stop_early", "suffix", "places")
+        own = ["text_budget", "instruction", "attention", "padding", "words_only", "compounding", "over_all"]
+        own += ["plain_eot", "stop_early", "suffix", "places"]
         return (
             {name: getattr(self, ours) for ours, name in LLADA.items()}
             | FIXED

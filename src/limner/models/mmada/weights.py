@@ -176,10 +176,10 @@ def codec_config(data: Mapping[str, Any]) -> MagvitConfig:
     if "ch" not in data:
         return RELEASED
     try:
-        halves = [
+        encoder, decoder = (
             Stack(data["ch"], tuple(data[f"{half}_ch_mult"]), tuple(data[f"{half}_num_res_blocks"]))
             for half in ("encoder", "decoder")
-        ]
-        return MagvitConfig(*halves, Quantiser("lfq", (2,) * data["z_channels"]))
+        )
+        return MagvitConfig(encoder, decoder, Quantiser("lfq", (2,) * data["z_channels"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"the codec's config gives some sizes and not others: {error!r}") from error
