@@ -11,7 +11,7 @@ from limner.codecs.magvit import TINY, MagvitCodec
 from limner.models.mmada.model import MMaDA
 from limner.parts import Verdict
 from limner.recipes.tiny_mmada import config
-from limner.recipes.tiny_unigrpo import closed, draw_tasks, look_tasks, same_words, say_tasks, tiny_unigrpo
+from limner.recipes.tiny_unigrpo import SETTINGS, closed, draw_tasks, look_tasks, same_words, say_tasks, tiny_unigrpo
 from limner.train.fit import fit
 from limner.world import say
 from limner.world.splits import FORBIDDEN
@@ -98,3 +98,20 @@ def test_answers_are_the_same_words_or_number():
 def test_a_missing_start_is_named(tmp_path):
     with pytest.raises(ValueError, match="no model to start from"):
         tiny_unigrpo(tmp_path / "nothing")
+
+
+def test_unchanged_weights_score_words_and_pictures_exactly_as_before(start):
+    settings = replace(SETTINGS, group=3, rows=4)
+    run = tiny_unigrpo(start, settings, draw=2, look=1, change=lambda e: replace(e, judge=chance))
+    learner, now = run.build(), next(run.batches(0, 0, 1))
+    for exercise in learner.exercises:
+        learner.roll(exercise, now)
+        for part in range(len(exercise.plan)):
+            old = learner.get_buffer(f"{exercise.name}_old_{part}")
+            for place, (draw, counted) in enumerate(learner.draws(exercise, now, part)):
+                assert counted.any(dim=1).all() and (draw.hidden | ~counted).all()
+                for rows in learner._batches(exercise):
+                    new = learner._score(learner.policy, exercise, now, part, draw, rows)
+                    assert new.requires_grad and torch.equal(new.detach(), old[place, rows])
+                    reference = learner._score(learner.reference, exercise, now, part, draw, rows)
+                    assert torch.equal(new.detach(), reference)

@@ -273,7 +273,7 @@ def _tasks(data: Path, kind: str) -> Callable[[int, int], list[Task]]:
             index = rng.randrange(len(lines))
             line = lines[index]
             shown = [picture_of(line, lines.path.parent)] if "image" in line or "codes" in line else []
-            facts = {name: line[name] for name in ("answer", "caption") if name in line}
+            facts: dict[str, Any] = {name: line[name] for name in ("answer", "caption") if name in line}
             found.append(Task((user(*shown, line["prompt"]),), facts, (kind,), f"{lines.path.stem}-{index}"))
         return found
 
