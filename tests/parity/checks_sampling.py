@@ -4,9 +4,11 @@ import math
 from dataclasses import dataclass, field, replace
 
 import torch
+from checks_layout import Numbers, said
 from reference import context_of, everything
 
 from limner.models.mmada.parity import CLOSE, EXACT, Row, close, equal
+from limner.models.mmada.render import Renderer, Script
 from limner.process.base import Settings
 from limner.process.masked import _gumbel
 from limner.process.schedules import SCHEDULES, cosine
@@ -149,6 +151,7 @@ def _picture(ref, name):
     if f"{name}/known_codes" in ref:
         known, free = get("known_codes"), get("hole")[None, :].bool()
     S, mask = case["timesteps"], case["mask_token_id"]
+    yield from _prompts(ref, name, torch.full((B, N), mask) if known is None else _shown(ref, known, free, mask))
     settings = Settings(N, S, float(case["guidance_scale"]), case["temperature"], N, known, free)
     numbers, choices = {"again": list(get("u_per_step"))}, {"code": list(get("sampled_per_step"))}
     noise = Recorded(numbers, choices)
@@ -206,6 +209,23 @@ def _picture(ref, name):
         side = math.isqrt(N)
         shown = ref.codec.decode(get("final_codes")[:1].view(1, side, side))
         yield close(f"{name}/pixels", shown, get("pixels").clamp(-1, 1), CLOSE)
+
+
+def _shown(ref, known, free, mask):
+    return torch.where(free, mask, known + ref.config.text_vocabulary)
+
+
+def _prompts(ref, name, shown):
+    """What stands before the first step: our layout of the recorded texts."""
+    renderer, texts = Renderer(ref.config, Numbers()), ref.cases[name].get("texts")
+    if texts is None:
+        return
+    context = renderer.context([Script([("user", said(ids))]) for ids in texts], "image")
+    for begin, tokens in (("", context.given), ("uncond_", context.dropped)):
+        if f"{name}/{begin}input_ids" in ref:
+            ids, kept, _ = tokens.around(shown)
+            yield equal(f"{name}/{begin}input_ids", ids, ref[f"{name}/{begin}input_ids"])
+            yield equal(f"{name}/{begin}attention_mask", kept, ref[f"{name}/{begin}attention_mask"])
 
 
 def _everywhere(ref, net, context, settings, rows, beside, P, N):

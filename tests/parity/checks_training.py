@@ -42,6 +42,13 @@ def noising(ref):
         shown = Values(ref.specials["mask"]).ids(codes, hidden)
         yield equal("loss/noise/masked", shown, ref["loss/noise/masked"])
         yield equal("loss/noise/labels", torch.where(hidden, codes, -100), ref["loss/noise/labels"])
+        if "loss/t2i_labels" in ref:
+            rows = ref["loss/t2i_ids"].clone()
+            where = slice(rows.shape[1] - ref.num_image - 1, -1)
+            yield equal("loss/t2i_ids[image]", rows[:, where], ref["loss/noise/masked"])
+            rows[:, where] = ref["loss/noise/labels"]
+            rows = torch.where(rows == ref.specials["[iPAD]"], -100, rows)
+            yield equal("loss/t2i_labels", rows, ref["loss/t2i_labels"])
         share = (ref["loss/noise/rand_t"] * math.pi / 2).cos()
         yield close("loss/noise/mask_prob", share, ref["loss/noise/mask_prob"], EXACT)
     for kind, seed in ref.cases.get("loss/inputs", {}).get("seeds", {}).items():
@@ -58,6 +65,10 @@ def _words_hidden(ref, kind, seed):
     clean = get("clean") if f"loss/{kind}_clean" in ref else labels
     fixed = get("prompt_mask").bool() if f"loss/{kind}_prompt_mask" in ref else through_prompt(ref, kind, clean)
     hidden = hidden & ~fixed
+    place = torch.arange(ids.shape[1])
+    # the picture that is asked about is no answer
+    seen = place < ref.num_image + 3 if kind == "mmu" else place < 0
+    yield equal(f"loss/{kind}_labels", torch.where(seen, -100, clean), labels)
     yield close(f"loss/{kind}_p_mask", p[:, None].expand(ids.shape), get("p_mask"), EXACT)
     yield equal(f"loss/{kind}_ids", torch.where(hidden, mask, clean), ids)
     lengths = (~fixed).sum(dim=1, keepdim=True).expand(ids.shape)
