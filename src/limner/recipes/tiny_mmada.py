@@ -312,6 +312,10 @@ def _run(name: str, build: Callable[[], MMaDA], phases: Sequence[Phase], setting
     )
 
 
+WORDS = Mixture(think=48, lm=8)
+PICTURES = Mixture(t2i=32, think=12, caption=8, question=4, lm=2)
+
+
 def tiny_stage_one(codec: Path = CODEC) -> Run:
     """Words, from nothing but a trained codec; then captions to pictures and pictures to words as well.
 
@@ -326,10 +330,14 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=True)
         return model
 
-    words = Phase(0, Mixture(think=48, lm=8), reasoning=0.5)
-    pictures = Phase(700, Mixture(t2i=32, think=12, caption=8, question=4, lm=2), captions=0.7, reasoning=0.5)
-    run = _run("mmada.tiny_stage_one", build, (words, pictures), {"codec": codec.name})
-    return replace(run, steps=1100, lr=8e-3, hold=0.4, floor=0.5)
+    phases = (
+        Phase(0, WORDS, reasoning=0.5),
+        Phase(700, PICTURES, captions=0.7, reasoning=0.5),
+        Phase(840, WORDS, reasoning=0.6),
+        Phase(1500, PICTURES, captions=0.7, reasoning=0.5),
+    )
+    run = _run("mmada.tiny_stage_one", build, phases, {"codec": codec.name})
+    return replace(run, steps=1800, lr=8e-3, hold=0.45, floor=0.3)
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
