@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "models" / "mmada"))
 from release import make_codec, make_release  # noqa: E402
 
 from limner.app.cli import main  # noqa: E402
-from limner.models.mmada.model import MMaDA  # noqa: E402
+from limner.models.mmada.model import MMaDA, load_codec  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,21 @@ def test_figures_beside_a_reference_stand_in_the_certificate(release, tmp_path, 
     ids = torch.arange(12).view(2, 6)
     with torch.no_grad():
         logits = network(ids, torch.ones_like(ids, dtype=torch.bool))
+        codec, pixels = load_codec(release.parent / "magvitv2"), torch.linspace(-1, 1, 3 * 64).view(1, 3, 8, 8)
+        codes = codec.encode(pixels)
+        of_codec = {"vq/pixels": pixels, "vq/encoder_out": codec.latents(pixels), "vq/codes": codes.flatten(1)}
+        of_codec |= {"vq/quantized": codec.config.quantiser.values(codes), "vq/decoded": codec.decode(codes)}
     for name, error in (("right", 0.0), ("wrong", 0.1)):
         (tmp_path / name).mkdir()
-        recorded = {"fwd/input_ids": ids, "fwd/plain/logits": logits * (1 + error)}
+        recorded = {"fwd/input_ids": ids, "fwd/plain/logits": logits * (1 + error)} | of_codec
         save_file(recorded, tmp_path / name / "io.safetensors")
         target = tmp_path / f"model-{name}"
-        status = main(["convert", str(release), str(target), "--reference", str(tmp_path / name)])
+        beside = ["--codec", str(release.parent / "magvitv2"), "--reference", str(tmp_path / name)]
+        status = main(["convert", str(release), str(target), *beside])
         assert status == (1 if error else 0)
-        row = json.loads((target / "certificate.json").read_text())["parity"]["fwd/plain/logits"]
-        assert row["ok"] == (not error)
+        rows = json.loads((target / "certificate.json").read_text())["parity"]
+        assert rows.pop("fwd/plain/logits")["ok"] == (not error)
+        assert rows["vq/decoded"]["ok"] and all(row["ok"] for row in rows.values())
         assert ("NO " in capsys.readouterr().out) == bool(error)
 
 

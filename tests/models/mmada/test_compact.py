@@ -47,6 +47,12 @@ def test_layers_on_the_disk_compute_the_same(release, tmp_path):
     torch.testing.assert_close(logits(auto), logits(MMaDA.load(release)))
 
 
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_both_go_together(release, tmp_path, kind):
+    both = MMaDA.load(release, quantise=kind, device_map={"layers.0": "disk", "layers.1": "disk"}, offload=tmp_path)
+    torch.testing.assert_close(logits(both), logits(MMaDA.load(release, quantise=kind)))
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -87,5 +87,7 @@ def spread(
     if "disk" in chosen.values() and offload is None:
         raise ValueError("some layers go to the disk: say in which folder with offload")
     whole = {"embed": device, "norm": device, "head": device} | chosen
-    dispatch_model(network, whole, main_device=device, offload_dir=None if offload is None else str(offload))
+    folder = None if offload is None else str(offload)
+    # what was quantised stands in buffers
+    dispatch_model(network, whole, main_device=device, offload_dir=folder, offload_buffers=True)
     return whole
