@@ -48,6 +48,22 @@ def test_what_cannot_be_loaded_is_explained(folder, tmp_path):
         catalog.load_model(folder, device="abacus")
 
 
+def test_options_and_forms_that_a_family_does_not_have_are_refused(folder):
+    with pytest.raises(ValueError, match="codec= is no option of the family echo; it takes: none"):
+        catalog.load_model(folder, codec="somewhere")
+    with pytest.raises(ValueError, match="family echo has no released form"):
+        catalog.converter(folder)
+
+
+def test_a_hub_id_is_no_path_that_is_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert catalog.is_hub_id("owner/name") and not catalog.is_hub_id("/owner/name")
+    (tmp_path / "owner").mkdir()
+    assert not catalog.is_hub_id("owner/name")
+    with pytest.raises(ValueError, match="no model called 'owner/name'"):
+        catalog.find("owner/name")
+
+
 @pytest.mark.parametrize("text", ["not json", "[]", "{}", json.dumps({"family": "none"}), json.dumps({"family": []})])
 def test_a_config_without_a_known_family_is_refused(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
