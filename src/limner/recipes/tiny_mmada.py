@@ -93,6 +93,7 @@ class Phase:
     captions: float = 0.0
     reasoning: float = 0.0
     varied: float = 0.0
+    words: float = 1.0  # weight of everything in words, beside the pieces' own
 
 
 def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
@@ -219,7 +220,8 @@ class Teacher:
 
     def _piece(self, name: str, kind: PartKind, context: Context, values: Tensor, rng: random.Random) -> Piece:
         noise = Noise.of([rng.getrandbits(62) for _ in range(values.shape[0])])
-        return Piece(name, kind, context, values, self.process(kind).draw(values, noise), WEIGHTS[name])
+        weight = WEIGHTS[name] * (1.0 if kind == "image" else self.phase.words)
+        return Piece(name, kind, context, values, self.process(kind).draw(values, noise), weight)
 
 
 def drawn(lesson: lessons.Lesson) -> Content:
@@ -353,6 +355,6 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    mixture = Mixture(t2i=10, r2i=22, think=16, caption=8, question=4, lm=2)
-    run = _run("mmada.tiny_stage_two", load, (Phase(0, mixture, reasoning=0.6, varied=0.1),), {"start": start.name})
-    return replace(run, steps=3600)
+    mixture = Mixture(t2i=10, r2i=20, think=32, caption=6, question=4, lm=2)
+    phase = Phase(0, mixture, reasoning=0.6, varied=0.1, words=2.0)
+    return replace(_run("mmada.tiny_stage_two", load, (phase,), {"start": start.parent.name}), steps=2200, lr=5e-3)
