@@ -94,6 +94,7 @@ class Ask:
     many steps a picture or text is made in (0: the model's own default); ``guidance`` the strength w in
     (1 + w) conditional - w unconditional (None: the model's own default); ``temperature`` 0 is greedy. ``known`` with
     ``mask`` (rows of booleans over the picture's code grid, True = make this one anew) asks to keep the rest as it is.
+    ``fast`` names a way to make words in fewer passes, such as "threshold" or "threshold+dual" ("": the exact way).
     """
 
     kind: PartKind
@@ -104,6 +105,7 @@ class Ask:
     temperature: float | None = None
     known: Part | None = None
     mask: tuple[bool, ...] | None = None
+    fast: str = ""
 
     def __post_init__(self) -> None:
         for name in ("limit", "size", "steps"):

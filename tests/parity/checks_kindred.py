@@ -1,64 +1,19 @@
 """Samplers of kindred code against a reference: Fast-dLLM's decoders, and words and a picture at once.
 
-They are written out here, on our network: what is compared is the network under a cache and the rules as documented.
+The decoders are our own process with its fast ways; the interleaved sampler is written out here, on our network.
 """
 
+from dataclasses import replace
+
 import torch
-import torch.nn.functional as F
 from checks_sampling import single
-from reference import everything
+from reference import context_of, everything
 
-from limner.models.mmada.network import angles, rotate
 from limner.models.mmada.parity import Row, equal
+from limner.process.base import Fast, Settings
 from limner.process.masked import _gumbel
+from limner.process.reveal import first
 from limner.process.schedules import cosine, shares
-
-
-def forward(network, ids, first=0, cache=None):
-    """(logits, keys and values by layer) of ids (B, T) that stand from ``first`` on; keys are kept before rope.
-
-    ``cache`` gives the other places: their keys and values, of the same layer, with those of ids written over them.
-    """
-    (B, T), config, kept = ids.shape, network.config, []
-    size = config.width // config.heads
-    x = network.embed(ids)
-    cos, sin = angles(first + T if cache is None else cache[0][0].shape[1], size, config.rope_theta, ids.device)
-    for i, layer in enumerate(network.layers):
-        h = layer.attention_norm(x)
-        q, k, v = (project(h).view(B, T, -1, size) for project in (layer.q_proj, layer.k_proj, layer.v_proj))
-        if cache is not None:
-            both = []
-            for old, new in zip(cache[i], (k, v), strict=True):
-                old = old.clone()
-                old[:, first : first + T] = new
-                both.append(old)
-            k, v = both
-        kept.append((k, v))
-        here = slice(first, first + T)
-        q, turned = rotate(q, (cos[here], sin[here])), rotate(k, (cos, sin))
-        seen = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (q, turned, v)))
-        x = x + layer.o_proj(seen.transpose(1, 2).reshape(B, T, -1))
-        h = layer.mlp_norm(x)
-        x = x + layer.down_proj(F.silu(layer.gate_proj(h)) * layer.up_proj(h))
-    return network.logits(x), kept
-
-
-def revealed(confidence, budget, threshold, factor):
-    """(T,) bool: which candidates of one row are shown. Candidates have a confidence above minus infinity."""
-    candidates = int((confidence > -torch.inf).sum())
-    order = confidence.argsort(descending=True)
-    count = budget
-    if threshold is not None:
-        count = max(1, int((confidence >= threshold).sum()))
-    elif factor is not None:
-        ranked = confidence[order][:candidates].tolist()
-        fails = (n for n in range(1, candidates) if ranked[n] < 1 - factor / (n + 2))
-        count = next(fails, candidates)
-        # a quirk kept: where the very last one fails, all are shown
-        count = candidates if count == candidates - 1 else count
-    found = torch.zeros_like(confidence, dtype=torch.bool)
-    found[order[: min(count, candidates)]] = True
-    return found
 
 
 @torch.no_grad()
@@ -71,26 +26,27 @@ def fast(ref):
 
 
 def fast_words(ref, case, kind):
-    x, block, mask = ref["fast/prompt"], case["block_length"], case["mask_id"]
-    P, N = x.shape[1], case["gen_length"]
-    x = torch.cat([x, torch.full((1, N), mask)], dim=1)
-    steps, passes = case["steps"] * block // N, 0
-    for low in range(P, P + N, block):
-        budget, cache, begin, end = shares(block, steps), None, 0, P + N
-        for i in range(block):
-            if not bool((x[:, low : low + block] == mask).any()):
-                break
-            if i and kind.startswith(("prefix", "dual")):
-                begin, end = low, P + N if kind.startswith("prefix") else low + block
-            logits, found = forward(ref.network, x[:, begin:end], begin, cache if begin else None)
-            cache, passes = cache or found, passes + 1
-            sure, choice = logits.double().softmax(-1).max(-1)
-            open_ = x[:, begin:end] == mask
-            open_[:, low + block - begin :] = False
-            confidence = torch.where(open_, sure, -torch.inf)[0]
-            now = revealed(confidence, budget[min(i, steps - 1)], case.get("threshold"), case.get("factor"))
-            x[:, begin:end] = torch.where(now, choice, x[:, begin:end])
-    return x, passes
+    """Our process by the rule and with the cache of a recorded call: (ids (B, T), forward passes)."""
+    prompt, N, passes = ref["fast/prompt"], case["gen_length"], 0
+    context = context_of(prompt, everything(prompt), prompt[:, :0], torch.full_like(prompt, case["mask_id"]))
+    cache = kind.partition("_")[0] if kind.startswith(("prefix", "dual")) else ""
+    way = Fast(case.get("threshold") or 0.0, case.get("factor") or 0.0, cache)
+    # with a rule the published decoders take as many steps as it needs, and at least one value a step
+    steps = N if way.threshold or way.factor else case["steps"]
+
+    def counted(net):
+        def call(*given):
+            nonlocal passes
+            passes += 1
+            return net(*given)
+
+        return call
+
+    process = ref.model.process("text")
+    process = replace(process, net=counted(process.net), cached=counted(process.cached))
+    state = process.start(context, Settings(N, steps, 0.0, case["temperature"], case["block_length"], fast=way), None)
+    values = process.finish(state).values
+    return context.given.around(process.how.ids(values, torch.zeros_like(values).bool()))[0], passes
 
 
 @torch.no_grad()
@@ -120,7 +76,7 @@ def interleave(ref):
         logits = with_[words] + case["text_cfg"] * (without[words] - with_[words])
         sure, choice = logits.double().softmax(-1).max(-1)
         confidence = torch.where(hidden[words], sure, -torch.inf)
-        now = revealed(confidence, budget[i], None, None)
+        now = first(confidence[None], torch.tensor([budget[i]]))[0]
         x[0, words] = torch.where(now, choice, x[0, words])
         if i not in drawn:
             continue

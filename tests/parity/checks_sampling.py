@@ -25,10 +25,10 @@ class Recorded:
     def uniform(self, name, step, n):
         return self.numbers[name][step]
 
-    def choose(self, name, step, logits, temperature):
+    def choose(self, name, step, logits, temperature, wanted):
         self.seen.append(logits)
         found = self.choices[name][step]
-        return found(logits) if callable(found) else found
+        return found(logits, wanted) if callable(found) else found[wanted]
 
 
 # --- words ---------------------------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ def draws_of_words(case, shape, rows):
     for step in range(case["steps"]):
         if T > 0:
             u = torch.rand(B, P + N, rows, dtype=torch.float64, generator=generator)[:, P:]
-            words[step] = lambda logits, u=u: (logits.double() - T * (-u.log()).log()).argmax(dim=-1)
+            words[step] = lambda logits, wanted, u=u: (logits.double() - T * (-u[wanted].log()).log()).argmax(dim=-1)
         if random:
             order[step] = torch.rand(B, P + N, generator=generator)[:, P:]
     return Recorded({"order": order}, {"word": words})
@@ -163,7 +163,8 @@ def _picture(ref, name):
             rows = torch.cat([rows[:, :P], torch.full((len(rows), N), mask), rows[:, -1:]], dim=1)
         return ref.model.pictures(rows, rows_kept, at, begin)
 
-    process = replace(ref.model.process("image"), net=net, schedule=single(SCHEDULES[case["schedule"]]), over_all=True)
+    schedule = single(SCHEDULES[case["schedule"]])
+    process = replace(ref.model.process("image"), net=net, schedule=schedule, over_all=True, together=not stuck)
     state = process.start(context, settings, noise)
     inputs, confidences, counts, maskings, sampled, uniforms = [], [], [], [], [], []
     generator = torch.Generator().manual_seed(case["generator_seed"])

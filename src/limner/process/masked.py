@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from limner.process.base import Context, Draw, Process, Scored, Settings, State, Tokens
+from limner.process.base import Context, Draw, Fast, Process, Rows, Scored, Settings, State, Tokens
+from limner.process.reveal import first, how_many, sureness
 from limner.process.schedules import Schedule, cosine
 
 TEXT_EPS = 1e-3  # the smallest share of hidden words in training (LLaDA's forward process)
@@ -27,6 +29,21 @@ class MaskedNet(Protocol):
     def __call__(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """ids (B, T), kept (B, T) bool, at (B, T) bool -> logits (at.sum(), V) of the values at those places. The part
         that is being made begins at the place ``begin``."""
+        ...
+
+
+class CachedNet(Protocol):
+    """The same network in two passes: one over everything, whose keys and values are kept, and later ones over a
+    stretch of places that sees the others as they were."""
+
+    def __call__(
+        self, ids: Tensor, kept: Tensor, at: Tensor, begin: int, low: int = 0, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """ids (B, t) and at (B, t) bool stand from the place ``low`` on, kept (B, T) bool tells of all places, past is
+        what an earlier call gave: keys and values of all places, or of those in front of ``low``.
+
+        -> (logits (at.sum(), V), keys and values (B, layers, 2, heads, T, size)).
+        """
         ...
 
 
@@ -43,10 +60,18 @@ class Values:
 
 
 @dataclass(frozen=True)
+class Past(Rows):
+    """What a block's later steps need not compute again: keys and values under the condition, and without it."""
+
+    given: Tensor
+    dropped: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class MaskedState(State):
     """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; budget (B,) hidden values
     at the start of the block (or canvas); over (B,) bool: complete. ``inner`` (B, N) bool: gaps in front of known
-    values, where only words can stand; None where nothing is known."""
+    values, where only words can stand; None where nothing is known. ``past`` is there inside a block with a cache."""
 
     values: Tensor
     hidden: Tensor
@@ -54,6 +79,7 @@ class MaskedState(State):
     budget: Tensor
     over: Tensor
     inner: Tensor | None = None
+    past: Past | None = None
 
     @property
     def done(self) -> Tensor:
@@ -74,31 +100,73 @@ def _start(context: Context, settings: Settings, noise: Any) -> MaskedState:
     return MaskedState(context, settings, noise, values, hidden, values, budget, budget == 0)
 
 
-def _logits(net: MaskedNet, values: Values, tokens: Tokens, shown: Tensor, hidden: Tensor, wanted: Tensor) -> Tensor:
-    """Logits (wanted.sum(), V) of the wanted values (B, N) bool."""
-    ids, kept, where = tokens.around(values.ids(shown, hidden))
+def _placed(values: Values, tokens: Tokens, state: MaskedState, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    """(ids (B, T), kept (B, T), at (B, T), where the part begins) of a state with wanted values (B, N) bool."""
+    ids, kept, where = tokens.around(values.ids(state.values, state.hidden))
     at = torch.zeros_like(kept)
     at[:, where] = wanted
-    return net(ids, kept, at, where.start)
+    return ids, kept, at, where.start
 
 
-def _guided(net: MaskedNet, values: Values, state: MaskedState, wanted: Tensor) -> Tensor:
-    """Logits (wanted.sum(), V); rows that want nothing are not run."""
+def _guided(net: MaskedNet, values: Values, state: MaskedState, wanted: Tensor, together: bool) -> Tensor:
+    """Logits (wanted.sum(), V); rows that want nothing are not run. ``together``: see `MaskedBlocks`."""
     rows = wanted.any(dim=1)
     if not bool(rows.all()):
         state, wanted = state[rows], wanted[rows]
     w = state.settings.guidance
-    logits = _logits(net, values, state.context.given, state.values, state.hidden, wanted).float()
-    if w > 0:
-        without = _logits(net, values, state.context.dropped, state.values, state.hidden, wanted).float()
-        logits = (1 + w) * logits - w * without
-    return logits
+    if w <= 0:
+        return net(*_placed(values, state.context.given, state, wanted)).float()
+    both = (state.context.given, state.context.dropped)
+    (ids, kept, at, begin), (others, others_kept, others_at, others_begin) = (
+        _placed(values, tokens, state, wanted) for tokens in both
+    )
+    missing = begin - others_begin
+    if together and 0 <= missing <= ids.shape[1] // 8:
+        pad = (missing, 0)
+        others, others_kept, others_at = (F.pad(x, pad) for x in (others, others_kept, others_at))
+        logits = net(torch.cat([ids, others]), torch.cat([kept, others_kept]), torch.cat([at, others_at]), begin)
+        given, dropped = logits.float().chunk(2)
+    else:
+        given = net(ids, kept, at, begin).float()
+        dropped = net(others, others_kept, others_at, others_begin).float()
+    return (1 + w) * given - w * dropped
+
+
+def _recalled(
+    net: CachedNet, values: Values, state: MaskedState, wanted: Tensor, block: slice, opening: bool
+) -> tuple[Tensor, Past | None]:
+    """(Logits (wanted.sum(), V), what the block's later steps need). The block's opening step runs everything."""
+    fast, rows = state.settings.fast, wanted.any(dim=1)
+    assert fast is not None
+    some, asked = (state, wanted) if bool(rows.all()) else (state[rows], wanted[rows])
+    w, context = state.settings.guidance, some.context
+    sides = [context.given, context.dropped] if w > 0 else [context.given]
+    pasts = [None, None] if some.past is None or opening else [some.past.given, some.past.dropped]
+    logits, found = [], []
+    for tokens, past in zip(sides, pasts, strict=False):
+        ids, kept, at, begin = _placed(values, tokens, some, asked)
+        if past is None:
+            told, new = net(ids, kept, at, begin)
+            new = new[..., : begin + block.start, :] if fast.cache == "prefix" else new
+            full = new.new_zeros(len(rows), *new.shape[1:])
+            full[rows] = new
+            found.append(full)
+        else:
+            low = begin + block.start
+            high = begin + block.stop if fast.cache == "dual" else ids.shape[1]
+            told, _ = net(ids[:, low:high], kept, at[:, low:high], begin, low, past)
+        logits.append(told.float())
+    kept_past = Past(*found) if found else state.past
+    return ((1 + w) * logits[0] - w * logits[1] if w > 0 else logits[0]), kept_past
 
 
 def _score(net: MaskedNet, how: Values, context: Context, values: Tensor, draw: Draw) -> Scored:
     if values.shape != draw.hidden.shape:
         raise ValueError(f"values {tuple(values.shape)} and drawn masks {tuple(draw.hidden.shape)} differ in shape")
-    logits = _logits(net, how, context.given, values, draw.hidden, draw.hidden).float()
+    ids, kept, where = context.given.around(how.ids(values, draw.hidden))
+    at = torch.zeros_like(kept)
+    at[:, where] = draw.hidden
+    logits = net(ids, kept, at, where.start).float()
     picked = logits.log_softmax(dim=-1).gather(1, values[draw.hidden][:, None])[:, 0]
     tokens = torch.zeros(values.shape, dtype=torch.float32, device=values.device).masked_scatter(draw.hidden, picked)
     return Scored(tokens, draw.hidden, draw.weight)
@@ -117,7 +185,11 @@ class MaskedBlocks(Process[MaskedState]):
     ``stop``: once a finished block holds such a value, the row is complete and the rest becomes ``filler``; None
     follows the official samplers, which go on to the end. ``suffix`` is the share of training draws shaped like
     block decoding: shown up to some place, and nearly everything from there on hidden. ``marks`` are values that are
-    no words, such as those that end a text: a gap in front of known values is never filled with one.
+    no words, such as those that end a text: a gap in front of known values is never filled with one. ``together``: the
+    network sees through padding, so guidance may run in one batch with the rows under the condition.
+
+    Every exact step asks the network for the hidden values of the block alone. ``settings.fast`` makes a block in
+    fewer steps, or later steps of a block cheaper by ``cached``; a block that all rows have finished is left at once.
     """
 
     net: MaskedNet
@@ -127,6 +199,8 @@ class MaskedBlocks(Process[MaskedState]):
     filler: int = 0
     suffix: float = 0.0
     marks: frozenset[int] = frozenset()
+    together: bool = False
+    cached: CachedNet | None = None
 
     def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
         settings.check()
@@ -138,6 +212,10 @@ class MaskedBlocks(Process[MaskedState]):
                 f"length={settings.length} must be a multiple of block={settings.block}, and steps={settings.steps} of "
                 f"the number of blocks; try steps={max(1, settings.steps // max(blocks, 1)) * max(blocks, 1)}"
             )
+        if settings.fast is not None and self.order != "confidence":
+            raise ValueError("fast ways go by confidence; leave them out where the order is random")
+        if settings.fast is not None and settings.fast.cache and self.cached is None:
+            raise ValueError(f"this network keeps no keys and values, so cache={settings.fast.cache!r} is impossible")
         state = _start(context, settings, noise)
         if not self.marks or settings.known is None or settings.free is None:
             return state
@@ -148,31 +226,39 @@ class MaskedBlocks(Process[MaskedState]):
         s = state.settings
         per_block = s.steps * s.block // s.length
         k, i = divmod(state.step, per_block)
+        stretch = slice(k * s.block, (k + 1) * s.block)
         block = torch.zeros_like(state.hidden)
-        block[:, k * s.block : (k + 1) * s.block] = True
+        block[:, stretch] = True
         wanted = state.hidden & block & ~state.over[:, None]
         budget = wanted.sum(dim=1) if i == 0 else state.budget
-        reveal, guess = wanted, state.guess
+        reveal, guess, past = wanted, state.guess, state.past
         if bool(wanted.any()):
             n = budget // per_block + (i < budget % per_block).long()
-            logits = _guided(self.net, self.how, state, wanted)
+            if s.fast is not None and s.fast.cache and self.cached is not None:
+                logits, past = _recalled(self.cached, self.how, state, wanted, stretch, i == 0)
+            else:
+                logits = _guided(self.net, self.how, state, wanted, self.together)
             choice, confidence = self._choose(state, wanted, logits)
             guess = _spread(choice, wanted, state.values)
             ranks = torch.full(wanted.shape, -torch.inf, device=wanted.device).masked_scatter(wanted, confidence)
-            place = ranks.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-            reveal = wanted & (place < n[:, None])
+            reveal = wanted & first(ranks, n if s.fast is None else how_many(ranks, n, s.fast))
         values = torch.where(reveal, guess, state.values)
         hidden = state.hidden & ~reveal
-        ended = state.step + 1 >= s.steps
-        over = state.over | ~hidden.any(dim=1) | ended
-        if self.stop is not None and i == per_block - 1:
+        step = state.step + 1
+        if s.fast is not None and not bool((hidden & block & ~state.over[:, None]).any()):
+            step = (k + 1) * per_block
+        if step % per_block == 0:
+            past = None
+        over = state.over | ~hidden.any(dim=1) | (step >= s.steps)
+        if self.stop is not None and step % per_block == 0:
             # known words of later blocks do not count: the row goes on until it reaches them
             found = torch.isin(values, torch.tensor(sorted(self.stop), device=values.device)) & block & ~hidden
             over = over | found.any(dim=1)
             values = torch.where(hidden & over[:, None], self.filler, values)
             hidden = hidden & ~over[:, None]
-        step = state.step + 1
-        return replace(state, values=values, hidden=hidden, guess=guess, budget=budget, over=over, step=step)
+        return replace(
+            state, values=values, hidden=hidden, guess=guess, budget=budget, over=over, past=past, step=step
+        )
 
     def _choose(self, state: MaskedState, wanted: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """(choice (M,), confidence (M,)). Noise is drawn for whole rows, so a row's draws depend on the row alone."""
@@ -181,12 +267,12 @@ class MaskedBlocks(Process[MaskedState]):
             marks = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
             marks[[mark for mark in self.marks if mark < len(marks)]] = True
             logits = logits.masked_fill(state.inner[wanted][:, None] & marks, -torch.inf)
-        choice = logits.argmax(dim=-1)
+        choice = best = logits.argmax(dim=-1)
         if s.temperature > 0:
-            choice = _choose_at(state.noise, "word", state.step, logits, wanted, s.temperature)
+            choice = state.noise.choose("word", state.step, logits, s.temperature, wanted)
         if self.order == "random":
             return choice, state.noise.uniform("order", state.step, N).to(logits.device)[wanted]
-        return choice, logits.double().softmax(dim=-1).gather(1, choice[:, None])[:, 0].float()
+        return choice, sureness(logits, best, choice)
 
     def view(self, state: MaskedState) -> Tensor:
         return torch.where(state.hidden, state.guess, state.values)
@@ -226,14 +312,6 @@ def _hide_some(u: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     return hidden, some[:, 0] / p
 
 
-def _choose_at(noise: Any, name: str, step: int, logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
-    """Choices (M,) for the wanted places (B, N), one uniform number per place, whatever else is wanted."""
-    B, N = wanted.shape
-    dense = torch.zeros(B, N, logits.shape[-1], device=logits.device)
-    dense[wanted] = logits
-    return noise.choose(name, step, dense, temperature)[wanted]
-
-
 @dataclass(frozen=True)
 class MaskedCanvas(Process[MaskedState]):
     """Pictures. Every step guesses all hidden codes, keeps the surest and hides the rest again, by the schedule.
@@ -242,6 +320,7 @@ class MaskedCanvas(Process[MaskedState]):
     False gives the plain T (1 - k/S). ``over_all`` counts the schedule over the whole canvas when only a part is
     free (official); False counts the free codes, so an inpainted hole is filled evenly. ``codes_temperature`` sharpens
     or softens the choice of a code itself; the papers use 1. ``settings.temperature`` 0 takes the likeliest codes.
+    ``together`` as in `MaskedBlocks`.
     """
 
     net: MaskedNet
@@ -250,6 +329,7 @@ class MaskedCanvas(Process[MaskedState]):
     compounding: bool = True
     over_all: bool = False
     codes_temperature: float = 1.0
+    together: bool = False
 
     def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
         return _start(context, settings, noise)
@@ -260,9 +340,9 @@ class MaskedCanvas(Process[MaskedState]):
         wanted = state.hidden & ~state.over[:, None]
         if not bool(wanted.any()):
             return replace(state, step=k)
-        logits = _guided(self.net, self.how, state, wanted)
+        logits = _guided(self.net, self.how, state, wanted, self.together)
         sharpness = self.codes_temperature if s.temperature > 0 else 0.0
-        choice = _choose_at(state.noise, "code", state.step, logits, wanted, sharpness)
+        choice = state.noise.choose("code", state.step, logits, sharpness, wanted)
         guess = _spread(choice, wanted, state.values)
         unknown = wanted.sum(dim=1)
         base = torch.full_like(state.budget, N) if self.over_all else state.budget

@@ -59,12 +59,20 @@ class Noise(Rows):
         middle = (self.uniform(name, step, n).double() + 2.0**-25).clamp(1e-12, 1 - 1e-12)
         return torch.special.ndtri(middle).float()
 
-    def choose(self, name: str, step: int, logits: Tensor, temperature: float) -> Tensor:
-        """(B, n) values chosen from logits (B, n, V); temperature 0 takes the likeliest, the first among equals."""
+    def choose(
+        self, name: str, step: int, logits: Tensor, temperature: float, wanted: Tensor | None = None
+    ) -> Tensor:
+        """(B, n) values chosen from logits (B, n, V); temperature 0 takes the likeliest, the first among equals.
+
+        With ``wanted`` (B, n) bool, logits are (M, V), those of the M wanted places alone, and so are the values (M,):
+        a place's number is the same whatever else is wanted.
+        """
         if temperature <= 0:
             return logits.argmax(dim=-1)
-        B, n, V = logits.shape
+        uniform = self.uniform(name, step, logits.shape[1] if wanted is None else wanted.shape[1]).to(logits.device)
+        if wanted is not None:
+            uniform = uniform[wanted]
         logits = logits.float() - logits.float().amax(dim=-1, keepdim=True)  # a tiny temperature must not overflow
-        cumulative = (logits / temperature).softmax(dim=-1).cumsum(dim=-1)
-        point = self.uniform(name, step, n).to(logits.device)[..., None] * cumulative[..., -1:]
-        return (cumulative <= point).sum(dim=-1).clamp(max=V - 1)
+        cumulative = (logits / temperature).softmax(dim=-1).cumsum(dim=-1).contiguous()
+        point = uniform[..., None] * cumulative[..., -1:]
+        return torch.searchsorted(cumulative, point, right=True)[..., 0].clamp(max=logits.shape[-1] - 1)

@@ -29,7 +29,7 @@ from limner.models.mmada.network import Network
 from limner.models.mmada.render import Ids, Renderer
 from limner.models.mmada.tokenizer import close_words, control_strings, load_tokenizer, unknown_words
 from limner.parts import Ask, Conversation, Image, Part, PartKind, Plan, Text, Thinking
-from limner.process.base import Context, Process, Settings
+from limner.process.base import Context, Fast, Process, Settings
 from limner.process.masked import MaskedBlocks, MaskedCanvas, Values
 
 if TYPE_CHECKING:
@@ -73,18 +73,33 @@ class MMaDA(Model):
 
     def process(self, kind: PartKind) -> Process[Any]:
         c, s = self.config, self.config.specials
+        together = c.attention == "masked"
         if kind == "image":
             codes, temperature = Values(s.mask, c.text_vocabulary), c.defaults.codes_temperature
             pictures = partial(MMaDA.pictures, self)
             return MaskedCanvas(
-                pictures, codes, compounding=c.compounding, over_all=c.over_all, codes_temperature=temperature
+                pictures,
+                codes,
+                compounding=c.compounding,
+                over_all=c.over_all,
+                codes_temperature=temperature,
+                together=together,
             )
         ends = frozenset({s.eos, s.eot})
         stop = ends if c.stop_early else None
         words = partial(MMaDA.words, self)
         # a thought has its tags, a text has none
         marks = ends if kind == "thinking" else ends.union(self.tokenizer.get_added_tokens_decoder())
-        return MaskedBlocks(words, Values(s.mask), stop=stop, filler=s.eos, suffix=c.suffix, marks=marks)
+        return MaskedBlocks(
+            words,
+            Values(s.mask),
+            stop=stop,
+            filler=s.eos,
+            suffix=c.suffix,
+            marks=marks,
+            together=together,
+            cached=partial(MMaDA.recalled_words, self),
+        )
 
     def encode(self, parts: Sequence[Part]) -> Tensor:
         rows = [self._codes(part) if isinstance(part, Image) else self._written(part) for part in parts]
@@ -103,8 +118,18 @@ class MMaDA(Model):
 
     def words(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), V) of words: the text vocabulary, or every row of the table if the config says so."""
+        return self._words(self.network.states(ids, kept, begin)[at])
+
+    def recalled_words(
+        self, ids: Tensor, kept: Tensor, at: Tensor, begin: int, low: int = 0, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`words` of a stretch from ``low`` on, and keys and values of all places: what ``past`` is later."""
+        states, found = self.network.recalled(ids, kept, begin, low, past)
+        return self._words(states[at]), found
+
+    def _words(self, states: Tensor) -> Tensor:
         last = self.config.text_vocabulary if self.config.words_only else None
-        return self.network.logits(self.network.states(ids, kept, begin)[at], 0, last)
+        return self.network.logits(states, 0, last)
 
     def pictures(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), codes) of picture codes."""
@@ -130,6 +155,8 @@ class MMaDA(Model):
     def settings(self, ask: Ask, rows: int) -> Settings:
         d = self.config.defaults
         if ask.kind == "image":
+            if ask.fast:
+                raise ValueError(f"fast={ask.fast!r} is for words; a picture is made faster in fewer steps")
             length = block = self.config.grid(ask.size) ** 2
             steps = ask.steps or d.picture_steps
             guidance, temperature = d.picture_guidance, d.picture_temperature
@@ -152,6 +179,7 @@ class MMaDA(Model):
             block,
             known,
             free,
+            Fast.of(ask.fast) if ask.fast else None,
         )
 
     def _known(self, part: Part, mask: tuple[bool, ...], length: int, rows: int) -> tuple[Tensor, Tensor]:
