@@ -155,3 +155,23 @@ def test_load_is_the_front_door(tmp_path):
     assert limner.load(tmp_path).generate("hi").thinking == "hi"
     with pytest.raises(ValueError, match="no model called"):
         limner.load("nobody")
+
+
+def test_thinking_in_fewer_passes_is_part_of_the_request():
+    tiny = limner.load("tiny-mmada")
+    counts = []
+    for fast in ("", "threshold=0.5"):
+        steps = []
+        answer = tiny.generate("a red cat", seed=3, steps=1, fast=fast, on_step=steps.append)
+        counts.append(sum(step.ask.kind == "thinking" for step in steps))
+        assert answer.request.get("fast", "") == fast
+    assert counts[1] < counts[0]
+    with pytest.raises(ValueError, match="is no way"):
+        tiny.say("a red cat", fast="guess")
+
+
+def test_a_fast_way_without_words_or_for_a_model_without_it_is_refused(echo):
+    with pytest.raises(ValueError, match="without thinking"):
+        Request("generate", "a cat", False, fast="threshold")
+    with pytest.raises(ValueError, match="echo makes its thinking in the exact way only"):
+        echo.generate("a cat", fast="threshold")

@@ -123,15 +123,16 @@ class Limner:
         steps: int | None = None,
         guidance: float | None = None,
         size: int | None = None,
+        fast: str = "",
         on_step: OnStep | None = None,
     ) -> Answer:
         """Think about a prompt (if ``think``) and draw it.
 
-        ``steps`` 1-1000, ``guidance`` 0-100, ``size`` in pixels; None leaves the choice to the model. ``on_step`` sees
-        every step; `peek` shows what stands there so far. Raises ValueError for impossible wishes and for words that
-        the model does not know.
+        ``steps`` 1-1000, ``guidance`` 0-100, ``size`` in pixels; None leaves the choice to the model. ``fast`` thinks
+        in fewer passes ("threshold", "factor", see `Fast`). ``on_step`` sees every step; `peek` shows what stands there
+        so far. Raises ValueError for impossible wishes and for words that the model does not know.
         """
-        request = Request("generate", prompt, think, steps, guidance, size)
+        request = Request("generate", prompt, think, steps, guidance, size, fast=fast)
         return self.answer(request, [seed], on_step)[0]
 
     def generate_many(
@@ -144,12 +145,13 @@ class Limner:
         steps: int | None = None,
         guidance: float | None = None,
         size: int | None = None,
+        fast: str = "",
         on_step: OnStep | None = None,
     ) -> list[Answer]:
         """``n`` answers with the seeds seed, seed + 1, ...; each as `generate` would make it."""
         if n < 1:
             raise ValueError(f"n={n} pictures cannot be made; give 1 or more")
-        request = Request("generate", prompt, think, steps, guidance, size)
+        request = Request("generate", prompt, think, steps, guidance, size, fast=fast)
         return self.answer(request, range(seed, seed + n), on_step)
 
     def inpaint(
@@ -206,11 +208,12 @@ class Limner:
         begin: str = "",
         seed: int = 0,
         temperature: float | None = None,
+        fast: str = "",
         on_step: OnStep | None = None,
     ) -> Answer:
         """Answer a question about a picture, or about the picture in a file. ``begin`` is how the answer begins."""
         image = a_picture(image)
-        request = Request("ask", question, think, image=image, begin=begin, temperature=temperature)
+        request = Request("ask", question, think, image=image, begin=begin, temperature=temperature, fast=fast)
         return self.answer(request, [seed], on_step)[0]
 
     def say(
@@ -221,10 +224,12 @@ class Limner:
         begin: str = "",
         seed: int = 0,
         temperature: float | None = None,
+        fast: str = "",
         on_step: OnStep | None = None,
     ) -> Answer:
         """Answer in words. ``temperature`` 0-100, 0 always takes the likeliest; ``begin`` is how the answer begins."""
-        return self.answer(Request("say", prompt, think, begin=begin, temperature=temperature), [seed], on_step)[0]
+        request = Request("say", prompt, think, begin=begin, temperature=temperature, fast=fast)
+        return self.answer(request, [seed], on_step)[0]
 
     def fill(
         self,
@@ -274,7 +279,10 @@ class Limner:
             self.model.check_prompt((user(words),))
         plan = request.plan(self.model)
         for ask in plan:
-            self.model.settings(ask, 1).check()
+            settings = self.model.settings(ask, 1)
+            settings.check()
+            if ask.fast and settings.fast is None:
+                raise ValueError(f"{self.name} makes its {ask.kind} in the exact way only; leave out fast={ask.fast!r}")
         if request.command in ALTERS:
             request.canvas(self.model, plan[-1])
         return plan
@@ -310,7 +318,7 @@ class Limner:
 
     def _about(self, request: Request, plan: Plan, seed: int) -> dict[str, Any]:
         about: dict[str, Any] = {"command": request.command, "model": self.name, "prompt": request.prompt.strip()}
-        about |= {"think": request.think, "seed": seed}
+        about |= {"think": request.think, "seed": seed} | ({"fast": request.fast} if request.fast else {})
         if request.command == "generate":
             return about | {"steps": plan[-1].steps, "guidance": plan[-1].guidance, "size": plan[-1].size}
         for name in ("image", "mask"):

@@ -40,7 +40,8 @@ class Request:
     ``image`` is the picture that a question is about, or that is kept in part: ``mask`` (of its size) is not black
     where it is made anew, ``margins`` are the pixels it grows by. ``begin`` is how an answer begins. In a text to
     ``fill`` two or more underscores are a blank of ``blank`` tokens (None: the likeliest number), and ``question`` is
-    what the text replies to. ``temperature`` is that of words.
+    what the text replies to. ``temperature`` is that of words, and ``fast`` a way to make them in fewer passes, such as
+    "threshold" ("": the exact way).
     """
 
     command: Command
@@ -56,8 +57,11 @@ class Request:
     question: str = ""
     blank: int | None = None
     temperature: float | None = None
+    fast: str = ""
 
     def __post_init__(self) -> None:
+        if self.fast and self.command in DRAWS and not self.think:
+            raise ValueError(f"fast={self.fast!r} is for words, but without thinking there are none to be made")
         what = _WANTED.get(self.command, "prompt")
         if not self.prompt.strip():
             raise ValueError(f"the {what} is empty; say in words what you want")
@@ -138,6 +142,8 @@ class Request:
         """
         last: PartKind = "image" if self.command in DRAWS else "text"
         asks = list(model.plan(["thinking", last] if self.think else [last]))
+        if self.fast:
+            asks = [ask if ask.kind == "image" else replace(ask, fast=self.fast) for ask in asks]
         own = asks[-1]
         if last == "image":
             guidance = own.guidance if self.guidance is None else self.guidance

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from limner.request import Request
 
 
+FAST = """Think in fewer passes, so in other words at times: threshold (all words that are sure enough at once),
+factor (fewer at once the less sure they are), or either with a number, such as threshold=0.8.""".replace("\n", " ")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Generate(Drawing):
     """Think about a prompt, draw it, and save the picture with its request embedded."""
@@ -22,9 +26,10 @@ class Generate(Drawing):
     """What to draw, in words."""
     size: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=OWN)] = None
     """Side of the picture in pixels."""
+    fast: Annotated[str, tyro.conf.arg(metavar="WAY", help=FAST, help_behavior_hint="(default: the exact way)")] = ""
 
     def request(self) -> Request:
         """A picture from words."""
         from limner.request import Request
 
-        return Request("generate", self.prompt, self.think, self.steps, self.guidance, self.size)
+        return Request("generate", self.prompt, self.think, self.steps, self.guidance, self.size, fast=self.fast)

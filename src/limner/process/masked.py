@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limner.process.base import Context, Draw, Fast, Process, Rows, Scored, Settings, State, Tokens
+from limner.process.base import Context, Draw, Process, Scored, Settings, State, Tokens
 from limner.process.reveal import first, how_many, sureness
 from limner.process.schedules import Schedule, cosine
 
@@ -29,21 +29,6 @@ class MaskedNet(Protocol):
     def __call__(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """ids (B, T), kept (B, T) bool, at (B, T) bool -> logits (at.sum(), V) of the values at those places. The part
         that is being made begins at the place ``begin``."""
-        ...
-
-
-class CachedNet(Protocol):
-    """The same network in two passes: one over everything, whose keys and values are kept, and later ones over a
-    stretch of places that sees the others as they were."""
-
-    def __call__(
-        self, ids: Tensor, kept: Tensor, at: Tensor, begin: int, low: int = 0, past: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """ids (B, t) and at (B, t) bool stand from the place ``low`` on, kept (B, T) bool tells of all places, past is
-        what an earlier call gave: keys and values of all places, or of those in front of ``low``.
-
-        -> (logits (at.sum(), V), keys and values (B, layers, 2, heads, T, size)).
-        """
         ...
 
 
@@ -60,18 +45,10 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Past(Rows):
-    """What a block's later steps need not compute again: keys and values under the condition, and without it."""
-
-    given: Tensor
-    dropped: Tensor | None = None
-
-
-@dataclass(frozen=True)
 class MaskedState(State):
     """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; budget (B,) hidden values
     at the start of the block (or canvas); over (B,) bool: complete. ``inner`` (B, N) bool: gaps in front of known
-    values, where only words can stand; None where nothing is known. ``past`` is there inside a block with a cache."""
+    values, where only words can stand; None where nothing is known."""
 
     values: Tensor
     hidden: Tensor
@@ -79,7 +56,6 @@ class MaskedState(State):
     budget: Tensor
     over: Tensor
     inner: Tensor | None = None
-    past: Past | None = None
 
     @property
     def done(self) -> Tensor:
@@ -132,34 +108,6 @@ def _guided(net: MaskedNet, values: Values, state: MaskedState, wanted: Tensor, 
     return (1 + w) * given - w * dropped
 
 
-def _recalled(
-    net: CachedNet, values: Values, state: MaskedState, wanted: Tensor, block: slice, opening: bool
-) -> tuple[Tensor, Past | None]:
-    """(Logits (wanted.sum(), V), what the block's later steps need). The block's opening step runs everything."""
-    fast, rows = state.settings.fast, wanted.any(dim=1)
-    assert fast is not None
-    some, asked = (state, wanted) if bool(rows.all()) else (state[rows], wanted[rows])
-    w, context = state.settings.guidance, some.context
-    sides = [context.given, context.dropped] if w > 0 else [context.given]
-    pasts = [None, None] if some.past is None or opening else [some.past.given, some.past.dropped]
-    logits, found = [], []
-    for tokens, past in zip(sides, pasts, strict=False):
-        ids, kept, at, begin = _placed(values, tokens, some, asked)
-        if past is None:
-            told, new = net(ids, kept, at, begin)
-            new = new[..., : begin + block.start, :] if fast.cache == "prefix" else new
-            full = new.new_zeros(len(rows), *new.shape[1:])
-            full[rows] = new
-            found.append(full)
-        else:
-            low = begin + block.start
-            high = begin + block.stop if fast.cache == "dual" else ids.shape[1]
-            told, _ = net(ids[:, low:high], kept, at[:, low:high], begin, low, past)
-        logits.append(told.float())
-    kept_past = Past(*found) if found else state.past
-    return ((1 + w) * logits[0] - w * logits[1] if w > 0 else logits[0]), kept_past
-
-
 def _score(net: MaskedNet, how: Values, context: Context, values: Tensor, draw: Draw) -> Scored:
     if values.shape != draw.hidden.shape:
         raise ValueError(f"values {tuple(values.shape)} and drawn masks {tuple(draw.hidden.shape)} differ in shape")
@@ -186,10 +134,8 @@ class MaskedBlocks(Process[MaskedState]):
     follows the official samplers, which go on to the end. ``suffix`` is the share of training draws shaped like
     block decoding: shown up to some place, and nearly everything from there on hidden. ``marks`` are values that are
     no words, such as those that end a text: a gap in front of known values is never filled with one. ``together``: the
-    network sees through padding, so guidance may run in one batch with the rows under the condition.
-
-    Every exact step asks the network for the hidden values of the block alone. ``settings.fast`` makes a block in
-    fewer steps, or later steps of a block cheaper by ``cached``; a block that all rows have finished is left at once.
+    network sees through padding, so guidance may run in one batch with the rows under the condition. A block
+    that all rows have finished by ``settings.fast`` is left at once.
     """
 
     net: MaskedNet
@@ -200,7 +146,6 @@ class MaskedBlocks(Process[MaskedState]):
     suffix: float = 0.0
     marks: frozenset[int] = frozenset()
     together: bool = False
-    cached: CachedNet | None = None
 
     def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
         settings.check()
@@ -214,8 +159,6 @@ class MaskedBlocks(Process[MaskedState]):
             )
         if settings.fast is not None and self.order != "confidence":
             raise ValueError("fast ways go by confidence; leave them out where the order is random")
-        if settings.fast is not None and settings.fast.cache and self.cached is None:
-            raise ValueError(f"this network keeps no keys and values, so cache={settings.fast.cache!r} is impossible")
         state = _start(context, settings, noise)
         if not self.marks or settings.known is None or settings.free is None:
             return state
@@ -226,18 +169,14 @@ class MaskedBlocks(Process[MaskedState]):
         s = state.settings
         per_block = s.steps * s.block // s.length
         k, i = divmod(state.step, per_block)
-        stretch = slice(k * s.block, (k + 1) * s.block)
         block = torch.zeros_like(state.hidden)
-        block[:, stretch] = True
+        block[:, k * s.block : (k + 1) * s.block] = True
         wanted = state.hidden & block & ~state.over[:, None]
         budget = wanted.sum(dim=1) if i == 0 else state.budget
-        reveal, guess, past = wanted, state.guess, state.past
+        reveal, guess = wanted, state.guess
         if bool(wanted.any()):
             n = budget // per_block + (i < budget % per_block).long()
-            if s.fast is not None and s.fast.cache and self.cached is not None:
-                logits, past = _recalled(self.cached, self.how, state, wanted, stretch, i == 0)
-            else:
-                logits = _guided(self.net, self.how, state, wanted, self.together)
+            logits = _guided(self.net, self.how, state, wanted, self.together)
             choice, confidence = self._choose(state, wanted, logits)
             guess = _spread(choice, wanted, state.values)
             ranks = torch.full(wanted.shape, -torch.inf, device=wanted.device).masked_scatter(wanted, confidence)
@@ -247,8 +186,6 @@ class MaskedBlocks(Process[MaskedState]):
         step = state.step + 1
         if s.fast is not None and not bool((hidden & block & ~state.over[:, None]).any()):
             step = (k + 1) * per_block
-        if step % per_block == 0:
-            past = None
         over = state.over | ~hidden.any(dim=1) | (step >= s.steps)
         if self.stop is not None and step % per_block == 0:
             # known words of later blocks do not count: the row goes on until it reaches them
@@ -256,9 +193,7 @@ class MaskedBlocks(Process[MaskedState]):
             over = over | found.any(dim=1)
             values = torch.where(hidden & over[:, None], self.filler, values)
             hidden = hidden & ~over[:, None]
-        return replace(
-            state, values=values, hidden=hidden, guess=guess, budget=budget, over=over, past=past, step=step
-        )
+        return replace(state, values=values, hidden=hidden, guess=guess, budget=budget, over=over, step=step)
 
     def _choose(self, state: MaskedState, wanted: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """(choice (M,), confidence (M,)). Noise is drawn for whole rows, so a row's draws depend on the row alone."""

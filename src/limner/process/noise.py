@@ -59,9 +59,7 @@ class Noise(Rows):
         middle = (self.uniform(name, step, n).double() + 2.0**-25).clamp(1e-12, 1 - 1e-12)
         return torch.special.ndtri(middle).float()
 
-    def choose(
-        self, name: str, step: int, logits: Tensor, temperature: float, wanted: Tensor | None = None
-    ) -> Tensor:
+    def choose(self, name: str, step: int, logits: Tensor, temperature: float, wanted: Tensor | None = None) -> Tensor:
         """(B, n) values chosen from logits (B, n, V); temperature 0 takes the likeliest, the first among equals.
 
         With ``wanted`` (B, n) bool, logits are (M, V), those of the M wanted places alone, and so are the values (M,):
