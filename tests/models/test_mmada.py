@@ -61,6 +61,18 @@ def before(model, conversation, reply, kind):
     return names(model, context.given.before[0].tolist()), names(model, context.given.after[0].tolist())
 
 
+def test_a_picture_that_many_rows_ask_about_is_read_once(model, monkeypatch):
+    read, shades = [], [Image(pil.new("RGB", (32, 32), shade)) for shade in ("red", "blue")]
+    see = model.see
+    monkeypatch.setattr(model, "see", lambda pictures: read.append(pictures) or see(pictures))
+    asked = [(user("what is this", shade),) for shade in (shades[0], shades[1], Image(shades[0].image.copy()))]
+    many = model.context(asked, [()] * 3, Ask("text"))
+    assert len(read) == 2
+    for row, conversation in enumerate(asked):
+        alone = model.context([conversation], [()], Ask("text"))
+        assert torch.equal(alone.given.before[0], many.given.before[row])
+
+
 # --- network -------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -65,8 +65,9 @@ class MMaDA(Model):
     # the four verbs
 
     def context(self, conversations: Sequence[Conversation], replies: Sequence[Reply], ask: Ask) -> Context:
+        read = cache(self._codes)  # the same picture in many rows is read once
         scripts = [
-            self.renderer.script(conversation, reply, ask, self._codes)
+            self.renderer.script(conversation, reply, ask, read)
             for conversation, reply in zip(conversations, replies, strict=True)
         ]
         return self.renderer.context(scripts, ask.kind).to(self.device)
