@@ -356,8 +356,8 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    mixture = Mixture(t2i=10, r2i=20, think=32, caption=8, question=6, lm=2)
+    mixture = Mixture(t2i=10, r2i=24, think=32, caption=8, question=6, lm=2)
     phase = Phase(0, mixture, reasoning=0.6, varied=0.1, words=2.0)
     return replace(
-        _run("mmada.tiny_stage_two", load, (phase,), {"start": start.parent.name}), steps=2100, lr=3e-3, hold=0.4
+        _run("mmada.tiny_stage_two", load, (phase,), {"start": start.parent.name}), steps=1050, lr=3e-3, hold=0.5
     )

@@ -123,18 +123,20 @@ class Scene:
         return Scene(value["background"], tuple(Thing(**thing) for thing in value["things"]))
 
 
-# Centres of the slots of each layout, and the two sizes (half sides) that things may have there.
+# Centres of the slots of each layout, and the two sizes (half sides) that things may have there. A thing that stands
+# equally on a grid of 8 x 8 units is written by a codec of such patches in equal codes: centres therefore share their
+# remainders by 8 (0 for large and middling things, 4 for small ones, and 0 across for those in the middle).
 SLOTS: dict[str, tuple[tuple[tuple[int, int], ...], tuple[int, int]]] = {
     "copies1": (((32, 32),), (23, 19)),
-    "copies2": (((17, 32), (47, 32)), (14, 12)),
-    "copies3": (((17, 18), (47, 18), (32, 46)), (13, 12)),
-    "copies4": (((17, 17), (47, 17), (17, 47), (47, 47)), (13, 12)),
-    "copies5": (((11, 19), (32, 19), (53, 19), (21, 45), (43, 45)), (10, 9)),
-    "copies6": (((11, 19), (32, 19), (53, 19), (11, 45), (32, 45), (53, 45)), (10, 9)),
-    "row": (((17, 32), (47, 32)), (14, 12)),
-    "column": (((32, 17), (32, 47)), (14, 12)),
+    "copies2": (((16, 32), (48, 32)), (13, 12)),
+    "copies3": (((16, 16), (48, 16), (32, 48)), (13, 12)),
+    "copies4": (((16, 16), (48, 16), (16, 48), (48, 48)), (13, 12)),
+    "copies5": (((12, 20), (32, 20), (52, 20), (20, 44), (44, 44)), (10, 9)),
+    "copies6": (((12, 20), (32, 20), (52, 20), (12, 44), (32, 44), (52, 44)), (10, 9)),
+    "row": (((16, 32), (48, 32)), (13, 12)),
+    "column": (((32, 16), (32, 48)), (13, 12)),
     "inside": (((32, 32), (32, 34)), (25, 11)),  # the container's half, then the content's
-    "trio": (((11, 32), (32, 32), (53, 32)), (10, 9)),
+    "trio": (((12, 36), (32, 36), (52, 36)), (10, 9)),
 }
 SHIFTS: tuple[int, ...] = (-1, 0, 1)  # small enough to leave the layout readable, enough for groups to differ
 
