@@ -49,7 +49,7 @@ A = MMaDAConfig(
 )
 CONFIGS = {"A": A, "B": replace(A, layers=2, rows=134656)}
 PROMPT, NEW, BLOCK, STEPS, CODES, PICTURE_STEPS = 32, 64, 16, 32, 256, 8
-WAYS = ("threshold", "threshold=0.7", "factor")
+WAYS = ("threshold", "threshold=0.7", "factor", "threshold+dual", "revoke")
 GROUPS = lessons.REASONING
 
 

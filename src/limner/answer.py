@@ -129,8 +129,9 @@ class Limner:
         """Think about a prompt (if ``think``) and draw it.
 
         ``steps`` 1-1000, ``guidance`` 0-100, ``size`` in pixels; None leaves the choice to the model. ``fast`` thinks
-        in fewer passes ("threshold", "factor", see `Fast`). ``on_step`` sees every step; `peek` shows what stands there
-        so far. Raises ValueError for impossible wishes and for words that the model does not know.
+        in fewer or cheaper passes, and so in other words at times: "threshold", "factor", "revoke", "prefix", "dual" or
+        some of them as `Fast` explains. ``on_step`` sees every step; `peek` shows what stands there so far. Raises
+        ValueError for impossible wishes and for words that the model does not know.
         """
         request = Request("generate", prompt, think, steps, guidance, size, fast=fast)
         return self.answer(request, [seed], on_step)[0]

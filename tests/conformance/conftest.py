@@ -102,8 +102,9 @@ def hurried(way: str, guidance: float = 0.0) -> Case:
 FAMILIES: dict[str, Callable[[], Case]] = {
     "echo": echo,
     "mmada": mmada,
-    "mmada-threshold": lambda: hurried("threshold=0.3"),
-    "mmada-factor-guided": lambda: hurried("factor=1.5", 0.5),
+    "mmada-threshold-dual": lambda: hurried("threshold=0.3+dual"),
+    "mmada-revoke": lambda: hurried("threshold=0.2+revoke=0.5"),
+    "mmada-factor-prefix-guided": lambda: hurried("factor=1.5+prefix", 0.5),
 }
 
 

@@ -1,50 +1,19 @@
 """Samplers of kindred code against a reference: Fast-dLLM's decoders, and words and a picture at once.
 
-The decoders are our own process and its rules, and only the network under a cache is written out here.
+The decoders are our own process with its fast ways; the interleaved sampler is written out here, on our network.
 """
 
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from checks_sampling import single
 from reference import context_of, everything
 
-from limner.models.mmada.network import angles, rotate
 from limner.models.mmada.parity import Row, equal
 from limner.process.base import Fast, Settings
 from limner.process.masked import _gumbel
 from limner.process.reveal import first
 from limner.process.schedules import cosine, shares
-
-
-def forward(network, ids, first=0, cache=None):
-    """(logits, keys and values by layer) of ids (B, T) that stand from ``first`` on; keys are kept before rope.
-
-    ``cache`` gives the other places: their keys and values, of the same layer, with those of ids written over them.
-    """
-    (B, T), config, kept = ids.shape, network.config, []
-    size = config.width // config.heads
-    x = network.embed(ids)
-    cos, sin = angles(first + T if cache is None else cache[0][0].shape[1], size, config.rope_theta, ids.device)
-    for i, layer in enumerate(network.layers):
-        h = layer.attention_norm(x)
-        q, k, v = (project(h).view(B, T, -1, size) for project in (layer.q_proj, layer.k_proj, layer.v_proj))
-        if cache is not None:
-            both = []
-            for old, new in zip(cache[i], (k, v), strict=True):
-                old = old.clone()
-                old[:, first : first + T] = new
-                both.append(old)
-            k, v = both
-        kept.append((k, v))
-        here = slice(first, first + T)
-        q, turned = rotate(q, (cos[here], sin[here])), rotate(k, (cos, sin))
-        seen = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (q, turned, v)))
-        x = x + layer.o_proj(seen.transpose(1, 2).reshape(B, T, -1))
-        h = layer.mlp_norm(x)
-        x = x + layer.down_proj(F.silu(layer.gate_proj(h)) * layer.up_proj(h))
-    return network.logits(x), kept
 
 
 @torch.no_grad()
@@ -57,32 +26,27 @@ def fast(ref):
 
 
 def fast_words(ref, case, kind):
-    """Our process by the rule of a recorded call, its network under the call's cache: (ids (B, T), forward passes)."""
-    prompt, N, block, passes, cache = ref["fast/prompt"], case["gen_length"], case["block_length"], 0, None
-    P, way = prompt.shape[1], Fast(case.get("threshold") or 0.0, case.get("factor") or 0.0)
+    """Our process by the rule and with the cache of a recorded call: (ids (B, T), forward passes)."""
+    prompt, N, passes = ref["fast/prompt"], case["gen_length"], 0
     context = context_of(prompt, everything(prompt), prompt[:, :0], torch.full_like(prompt, case["mask_id"]))
-    # with a rule the published decoders take as many steps as it needs, and reveal at least one value a step
+    cache = kind.partition("_")[0] if kind.startswith(("prefix", "dual")) else ""
+    way = Fast(case.get("threshold") or 0.0, case.get("factor") or 0.0, cache)
+    # with a rule the published decoders take as many steps as it needs, and at least one value a step
     steps = N if way.threshold or way.factor else case["steps"]
-    process, opened = ref.model.process("text"), -1
 
-    def net(ids, kept, at, begin):
-        nonlocal passes, cache, opened
-        passes += 1
-        low = P + state.step // (steps * block // N) * block
-        if not kind.startswith(("prefix", "dual")):
-            return process.net(ids, kept, at, begin)
-        if opened != low:
-            logits, cache = forward(ref.network, ids)
-            opened = low
-            return logits[at]
-        here = slice(low, ids.shape[1] if kind.startswith("prefix") else low + block)
-        return forward(ref.network, ids[:, here], low, cache)[0][at[:, here]]
+    def counted(net):
+        def call(*given):
+            nonlocal passes
+            passes += 1
+            return net(*given)
 
-    settings = Settings(N, steps, 0.0, case["temperature"], block, fast=way)
-    state = process.start(context, settings, None)
-    while not state.done.all():
-        state = replace(process, net=net).step(state)
-    return context.given.around(state.values)[0], passes
+        return call
+
+    process = ref.model.process("text")
+    process = replace(process, net=counted(process.net), cached=counted(process.cached))
+    state = process.start(context, Settings(N, steps, 0.0, case["temperature"], case["block_length"], fast=way), None)
+    values = process.finish(state).values
+    return context.given.around(process.how.ids(values, torch.zeros_like(values).bool()))[0], passes
 
 
 @torch.no_grad()

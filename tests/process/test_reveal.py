@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from limner.process.base import Fast
+from limner.process.base import WAYS, Fast
 from limner.process.masked import MaskedBlocks, MaskedCanvas, Values
 from limner.process.noise import Noise
 from limner.process.reveal import first, how_many, sureness
@@ -132,6 +132,7 @@ CONFIDENCE = torch.tensor([[0.95, 0.2, -torch.inf, 0.9, 0.5], [0.1, 0.3, 0.2, -t
         (Fast(factor=1.0), [2, 1]),
         # 0.5 >= 1 - 2/4, 0.2 < 1 - 2/5 is the last and goes with the rest; 0.2 < 1 - 2/3, then
         (Fast(factor=2.0), [4, 1]),
+        (Fast(cache="dual"), [1, 1]),
     ],
 )
 def test_a_rule_says_how_many_are_revealed(fast, count):
@@ -178,15 +179,54 @@ def test_a_stop_ends_a_row_after_a_block_that_is_left_early(context, settings):
     assert [state.done.tolist() for state in states] == [[False, False], [False, True], [True, True]]
 
 
-def test_ways_are_named_and_given_numbers():
-    assert Fast.of("threshold") == Fast(threshold=0.9) and Fast.of("threshold=0.8") == Fast(threshold=0.8)
-    assert Fast.of("factor") == Fast(factor=1.0) and Fast.of("factor=2") == Fast(factor=2.0)
-    for wrong in ("", "fast", "threshold=x", "threshold=2", "threshold=0", "factor=-1", "factor=nan"):
-        with pytest.raises(ValueError, match="is no way"):
-            Fast.of(wrong)
+@dataclass
+class Doubter(Pattern):
+    """Finds some values impossible wherever they are shown."""
+
+    wrong = (1, 2, 3)
+
+    def doubt(self, ids, kept, at, begin, block, doubted):
+        self.seen.append((ids.clone(), at.clone()))
+        logits = self.everywhere(ids, kept, begin)
+        beside = torch.zeros(*ids.shape, V)
+        beside[..., list(self.wrong)] = -50.0
+        return logits[at], beside[:, block][doubted]
 
 
-def test_a_fast_way_in_random_order_is_refused(context, settings):
+@pytest.mark.parametrize("guidance", [0.0, 1.0])
+def test_revoked_values_are_hidden_again_and_every_block_ends(context, settings, guidance):
+    net, free = Doubter(1.0), torch.ones(8, LENGTH, dtype=torch.bool)
+    free[:, ::5] = False
+    known = torch.full((8, LENGTH), 2)
+    process = MaskedBlocks(net, HOW, doubting=net.doubt)
+    fast = Fast(threshold=0.3, revoke=0.1)
+    wish = settings(LENGTH, LENGTH, block=6, guidance=guidance, fast=fast, known=known, free=free)
+    states = run(process, context([4, 2] * 4), wish, range(8))
+    back = 0
+    for old, new in zip(states, states[1:], strict=False):
+        revoked = new.hidden & ~old.hidden
+        assert set(old.values[revoked].tolist()) <= set(net.wrong) and not (revoked & ~free).any()
+        assert (new.values[~free] == 2).all(), "known values are never revoked"
+        back += int(revoked.sum())
+    assert back > 0 and not states[-1].hidden.any() and len(states) <= LENGTH + 1
+
+
+def test_what_a_network_cannot_do_is_refused(context, settings):
+    for fast, match in ((Fast(cache="dual"), "cache='dual'"), (Fast(threshold=0.5, revoke=0.5), "revoke=0.5")):
+        with pytest.raises(ValueError, match=match):
+            MaskedBlocks(Pattern(), HOW).start(context([1]), settings(4, 4, fast=fast), Noise.of([1]))
     with pytest.raises(ValueError, match="random"):
         wish = settings(4, 4, fast=Fast(threshold=0.5))
         MaskedBlocks(Pattern(), HOW, order="random").start(context([1]), wish, Noise.of([1]))
+    for wrong in (Fast(threshold=1.5), Fast(factor=-1.0), Fast(revoke=0.5), Fast(threshold=0.5, factor=1.0)):
+        with pytest.raises(ValueError):
+            settings(4, 4, fast=wrong).check()
+
+
+def test_ways_are_named_joined_and_given_numbers():
+    assert {name: Fast.of(name) for name in WAYS} == {name: Fast(**values) for name, values in WAYS.items()}
+    assert Fast.of("threshold=0.8 + dual") == Fast(threshold=0.8, cache="dual")
+    assert Fast.of("revoke+threshold=0.7") == Fast.of("threshold=0.7+revoke") == Fast(threshold=0.7, revoke=0.9)
+    for wrong in ("", "fast", "dual=2", "prefix+dual", "threshold=x", "threshold+factor", "revoke+dual", "threshold=2"):
+        with pytest.raises(ValueError):
+            Fast.of(wrong)

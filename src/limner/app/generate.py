@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from limner.request import Request
 
 
-FAST = """Think in fewer passes, so in other words at times: threshold (all words that are sure enough at once),
-factor (fewer at once the less sure they are), or either with a number, such as threshold=0.8.""".replace("\n", " ")
+_FAST = (
+    "Think in fewer or cheaper passes, so in other words at times. threshold: every word that is sure enough at once; "
+    "factor: fewer at once where they are less sure; revoke: many at once, and back with those that no longer fit; "
+    "prefix, dual: look at the words around those in work only now and then. Ways are joined by +, and = sets a way's "
+    "number: threshold=0.8+dual."
+)
+Fast = Annotated[str, tyro.conf.arg(metavar="WAY", help_behavior_hint="(default: the exact way)", help=_FAST)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +31,7 @@ class Generate(Drawing):
     """What to draw, in words."""
     size: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=OWN)] = None
     """Side of the picture in pixels."""
-    fast: Annotated[str, tyro.conf.arg(metavar="WAY", help=FAST, help_behavior_hint="(default: the exact way)")] = ""
+    fast: Fast = ""
 
     def request(self) -> Request:
         """A picture from words."""

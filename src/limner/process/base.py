@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -120,26 +120,67 @@ class Context(Rows):
 
 @dataclass(frozen=True)
 class Fast(Rows):
-    """Words in fewer passes, and so other words at times (Fast-dLLM 2505.22618). 0 is off.
+    """Fewer or cheaper passes for masked words, at the price of other words than the exact way makes.
 
-    ``threshold`` in (0, 1]: a step reveals every value whose confidence reaches it. ``factor``: it reveals the n surest
-    together as long as the n-th one's confidence is at least 1 - factor / (n + 1). Never less than the exact way does.
+    ``threshold`` in (0, 1]: a step reveals every value whose confidence reaches it. ``factor`` above 0: the n surest
+    values are revealed together as long as the n-th one's confidence is at least 1 - factor / (n + 1). Either way a
+    step reveals no less than the exact way would. ``cache`` computes the keys and values of other places once a block:
+    "prefix" those before the block, "dual" those behind it too (all three: Fast-dLLM 2505.22618). ``revoke`` in (0, 1],
+    with a threshold: a revealed value of the block is hidden again where the network, looking at everything but the
+    value itself, finds it less likely than that (WINO 2507.18578). 0 and "" are off.
     """
 
     threshold: float = 0.0
     factor: float = 0.0
+    cache: Literal["", "prefix", "dual"] = ""
+    revoke: float = 0.0
+
+    def check(self) -> None:
+        """Raise ValueError for values out of range and rules that exclude each other."""
+        for name in ("threshold", "revoke"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} is a confidence; give 0 (off) to 1")
+        if not 0 <= self.factor < float("inf"):
+            raise ValueError(f"factor={self.factor} is impossible; give 0 (off) or more, such as 1")
+        if self.cache not in ("", "prefix", "dual"):
+            raise ValueError(f"cache is prefix or dual, not {self.cache!r}")
+        if self.threshold and self.factor:
+            raise ValueError("threshold and factor are two rules for the same thing; give one of them")
+        if self.revoke and (self.cache or not self.threshold):
+            raise ValueError("revoke goes with a threshold and without a cache")
 
     @staticmethod
     def of(text: str) -> Fast:
-        """ "threshold" (0.9), "factor" (1), or either with a number, such as "threshold=0.8". ValueError otherwise."""
-        name, _, number = text.partition("=")
-        try:
-            value = float(number or {"threshold": 0.9, "factor": 1.0}[name])
-            if not 0 < value <= (1.0 if name == "threshold" else 100.0):
-                raise ValueError(f"{name}={value} is out of range")
-            return Fast(**{name: value})
-        except (KeyError, ValueError, TypeError):
-            raise ValueError(f"fast={text!r} is no way; give threshold, threshold=0.8, factor or factor=2") from None
+        """A way in words: some of `WAYS` joined by "+", each with a number of its own if wanted ("threshold=0.8+dual").
+
+        Raises ValueError for anything else.
+        """
+        values: dict[str, Any] = {}
+        # revoke brings a threshold along where none is given
+        for word in sorted(text.split("+"), key=lambda word: word.strip().startswith("revoke")):
+            name, told, number = word.strip().partition("=")
+            own = "cache" if name in ("prefix", "dual") else name
+            if name not in WAYS or own in values or (told and own == "cache"):
+                raise ValueError(f"fast={text!r} is no way; join some of these by +, each once: {', '.join(WAYS)}")
+            values = WAYS[name] | values
+            if told:
+                try:
+                    values[own] = float(number)
+                except ValueError:
+                    raise ValueError(f"{name}={number} is no number; give one such as {WAYS[name][name]}") from None
+        fast = Fast(**values)
+        fast.check()
+        return fast
+
+
+# what the names mean; the numbers are those of the papers
+WAYS: dict[str, dict[str, Any]] = {
+    "threshold": {"threshold": 0.9},
+    "factor": {"factor": 1.0},
+    "prefix": {"cache": "prefix"},
+    "dual": {"cache": "dual"},
+    "revoke": {"threshold": 0.6, "revoke": 0.9},
+}
 
 
 @dataclass(frozen=True)
@@ -161,6 +202,8 @@ class Settings(Rows):
 
     def check(self) -> None:
         """Raise ValueError for settings that no process can follow."""
+        if self.fast is not None:
+            self.fast.check()
         if self.length < 1 or self.steps < 1:
             raise ValueError(f"length={self.length} and steps={self.steps} must be at least 1")
         if (self.known is None) != (self.free is None):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limner.process.base import Context, Draw, Process, Scored, Settings, State, Tokens
+from limner.process.base import Context, Draw, Process, Rows, Scored, Settings, State, Tokens
 from limner.process.reveal import first, how_many, sureness
 from limner.process.schedules import Schedule, cosine
 
@@ -29,6 +29,33 @@ class MaskedNet(Protocol):
     def __call__(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """ids (B, T), kept (B, T) bool, at (B, T) bool -> logits (at.sum(), V) of the values at those places. The part
         that is being made begins at the place ``begin``."""
+        ...
+
+
+class CachedNet(Protocol):
+    """The same network in two passes: one over everything, whose keys and values are kept, and later ones over a
+    stretch of places that sees the others as they were."""
+
+    def __call__(
+        self, ids: Tensor, kept: Tensor, at: Tensor, begin: int, low: int = 0, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """ids (B, t) and at (B, t) bool stand from the place ``low`` on, kept (B, T) bool tells of all places, past is
+        what an earlier call gave: keys and values of all places, or of those in front of ``low``.
+
+        -> (logits (at.sum(), V), keys and values (B, layers, 2, heads, T, size)).
+        """
+        ...
+
+
+class DoubtingNet(Protocol):
+    """The same network with doubts about a block: beside each of its places stands a hidden value that sees everything
+    but the value there, and is seen by none."""
+
+    def __call__(
+        self, ids: Tensor, kept: Tensor, at: Tensor, begin: int, block: slice, doubted: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """ids, kept, at (B, T) as ever; block of T; doubted (B, length of block) bool -> (logits (at.sum(), V), logits
+        (doubted.sum(), V) beside the doubted places)."""
         ...
 
 
@@ -45,10 +72,27 @@ class Values:
 
 
 @dataclass(frozen=True)
+class Past(Rows):
+    """What a block's later steps need not compute again: keys and values under the condition, and without it."""
+
+    given: Tensor
+    dropped: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Doubt(Rows):
+    """What may be hidden again: fresh (B, N) bool, revealed in this block; gained (B,), revealed by the last step."""
+
+    fresh: Tensor
+    gained: Tensor
+
+
+@dataclass(frozen=True)
 class MaskedState(State):
     """values (B, N) shown so far; hidden (B, N) bool; guess (B, N) the last complete guess; budget (B,) hidden values
     at the start of the block (or canvas); over (B,) bool: complete. ``inner`` (B, N) bool: gaps in front of known
-    values, where only words can stand; None where nothing is known."""
+    values, where only words can stand; None where nothing is known. ``past`` is there inside a block with a cache,
+    ``doubt`` inside one whose values may be revoked."""
 
     values: Tensor
     hidden: Tensor
@@ -56,6 +100,8 @@ class MaskedState(State):
     budget: Tensor
     over: Tensor
     inner: Tensor | None = None
+    past: Past | None = None
+    doubt: Doubt | None = None
 
     @property
     def done(self) -> Tensor:
@@ -108,6 +154,54 @@ def _guided(net: MaskedNet, values: Values, state: MaskedState, wanted: Tensor, 
     return (1 + w) * given - w * dropped
 
 
+def _recalled(
+    net: CachedNet, values: Values, state: MaskedState, wanted: Tensor, block: slice, opening: bool
+) -> tuple[Tensor, Past | None]:
+    """(Logits (wanted.sum(), V), what the block's later steps need). The block's opening step runs everything."""
+    fast, rows = state.settings.fast, wanted.any(dim=1)
+    assert fast is not None
+    some, asked = (state, wanted) if bool(rows.all()) else (state[rows], wanted[rows])
+    w, context = state.settings.guidance, some.context
+    sides = [context.given, context.dropped] if w > 0 else [context.given]
+    pasts = [None, None] if some.past is None or opening else [some.past.given, some.past.dropped]
+    logits, found = [], []
+    for tokens, past in zip(sides, pasts, strict=False):
+        ids, kept, at, begin = _placed(values, tokens, some, asked)
+        if past is None:
+            told, new = net(ids, kept, at, begin)
+            new = new[..., : begin + block.start, :] if fast.cache == "prefix" else new
+            full = new.new_zeros(len(rows), *new.shape[1:])
+            full[rows] = new
+            found.append(full)
+        else:
+            low = begin + block.start
+            high = begin + block.stop if fast.cache == "dual" else ids.shape[1]
+            told, _ = net(ids[:, low:high], kept, at[:, low:high], begin, low, past)
+        logits.append(told.float())
+    kept_past = Past(*found) if found else state.past
+    return ((1 + w) * logits[0] - w * logits[1] if w > 0 else logits[0]), kept_past
+
+
+def _doubted(
+    net: DoubtingNet, values: Values, state: MaskedState, wanted: Tensor, block: slice, fresh: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(Logits (wanted.sum(), V), how likely the fresh values (B, N) bool are, given everything else (fresh.sum(),)).
+
+    Rows that want nothing are not run, and have nothing fresh.
+    """
+    rows = wanted.any(dim=1)
+    if not bool(rows.all()):
+        state, wanted, fresh = state[rows], wanted[rows], fresh[rows]
+    w, context = state.settings.guidance, state.context
+    found = []
+    for tokens in (context.given, context.dropped) if w > 0 else (context.given,):
+        ids, kept, at, begin = _placed(values, tokens, state, wanted)
+        here = slice(begin + block.start, begin + block.stop)
+        found.append([logits.float() for logits in net(ids, kept, at, begin, here, fresh[:, block])])
+    logits, beside = found[0] if w <= 0 else ((1 + w) * c - w * u for c, u in zip(*found, strict=True))
+    return logits, sureness(beside, beside.argmax(dim=-1), state.values[fresh])
+
+
 def _score(net: MaskedNet, how: Values, context: Context, values: Tensor, draw: Draw) -> Scored:
     if values.shape != draw.hidden.shape:
         raise ValueError(f"values {tuple(values.shape)} and drawn masks {tuple(draw.hidden.shape)} differ in shape")
@@ -134,8 +228,11 @@ class MaskedBlocks(Process[MaskedState]):
     follows the official samplers, which go on to the end. ``suffix`` is the share of training draws shaped like
     block decoding: shown up to some place, and nearly everything from there on hidden. ``marks`` are values that are
     no words, such as those that end a text: a gap in front of known values is never filled with one. ``together``: the
-    network sees through padding, so guidance may run in one batch with the rows under the condition. A block
-    that all rows have finished by ``settings.fast`` is left at once.
+    network sees through padding, so guidance may run in one batch with the rows under the condition.
+
+    Every exact step asks the network for the hidden values of the block alone. ``settings.fast`` makes a block in
+    fewer steps, or later steps of a block cheaper by ``cached``, or hides again what ``doubting`` finds unlikely; a
+    block that all rows have finished is left at once.
     """
 
     net: MaskedNet
@@ -146,6 +243,8 @@ class MaskedBlocks(Process[MaskedState]):
     suffix: float = 0.0
     marks: frozenset[int] = frozenset()
     together: bool = False
+    cached: CachedNet | None = None
+    doubting: DoubtingNet | None = None
 
     def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
         settings.check()
@@ -159,6 +258,10 @@ class MaskedBlocks(Process[MaskedState]):
             )
         if settings.fast is not None and self.order != "confidence":
             raise ValueError("fast ways go by confidence; leave them out where the order is random")
+        if settings.fast is not None and settings.fast.cache and self.cached is None:
+            raise ValueError(f"this network keeps no keys and values, so cache={settings.fast.cache!r} is impossible")
+        if settings.fast is not None and settings.fast.revoke and self.doubting is None:
+            raise ValueError(f"this network has no doubts, so revoke={settings.fast.revoke} is impossible")
         state = _start(context, settings, noise)
         if not self.marks or settings.known is None or settings.free is None:
             return state
@@ -169,23 +272,36 @@ class MaskedBlocks(Process[MaskedState]):
         s = state.settings
         per_block = s.steps * s.block // s.length
         k, i = divmod(state.step, per_block)
+        stretch = slice(k * s.block, (k + 1) * s.block)
         block = torch.zeros_like(state.hidden)
-        block[:, k * s.block : (k + 1) * s.block] = True
+        block[:, stretch] = True
         wanted = state.hidden & block & ~state.over[:, None]
         budget = wanted.sum(dim=1) if i == 0 else state.budget
-        reveal, guess = wanted, state.guess
+        reveal, guess, past, doubt = wanted, state.guess, state.past, state.doubt
+        back = torch.zeros_like(wanted)
         if bool(wanted.any()):
             n = budget // per_block + (i < budget % per_block).long()
-            logits = _guided(self.net, self.how, state, wanted, self.together)
+            if s.fast is not None and s.fast.cache and self.cached is not None:
+                logits, past = _recalled(self.cached, self.how, state, wanted, stretch, i == 0)
+            elif s.fast is not None and s.fast.revoke and self.doubting is not None:
+                last = i == per_block - 1
+                logits, back, fresh = self._revoked(self.doubting, state, wanted, stretch, i == 0, last)
+                n = wanted.sum(dim=1) if last else n
+            else:
+                logits = _guided(self.net, self.how, state, wanted, self.together)
             choice, confidence = self._choose(state, wanted, logits)
             guess = _spread(choice, wanted, state.values)
             ranks = torch.full(wanted.shape, -torch.inf, device=wanted.device).masked_scatter(wanted, confidence)
             reveal = wanted & first(ranks, n if s.fast is None else how_many(ranks, n, s.fast))
+            if s.fast is not None and s.fast.revoke:
+                doubt = Doubt((fresh & ~back) | reveal, reveal.sum(dim=1))
         values = torch.where(reveal, guess, state.values)
-        hidden = state.hidden & ~reveal
+        hidden = (state.hidden & ~reveal) | back
         step = state.step + 1
         if s.fast is not None and not bool((hidden & block & ~state.over[:, None]).any()):
             step = (k + 1) * per_block
+        if step % per_block == 0:
+            past = doubt = None
         over = state.over | ~hidden.any(dim=1) | (step >= s.steps)
         if self.stop is not None and step % per_block == 0:
             # known words of later blocks do not count: the row goes on until it reaches them
@@ -193,7 +309,23 @@ class MaskedBlocks(Process[MaskedState]):
             over = over | found.any(dim=1)
             values = torch.where(hidden & over[:, None], self.filler, values)
             hidden = hidden & ~over[:, None]
-        return replace(state, values=values, hidden=hidden, guess=guess, budget=budget, over=over, step=step)
+        state = replace(state, values=values, hidden=hidden, guess=guess, budget=budget, over=over, step=step)
+        return replace(state, past=past, doubt=doubt)
+
+    def _revoked(
+        self, net: DoubtingNet, state: MaskedState, wanted: Tensor, block: slice, opening: bool, last: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(Logits (M, V), what is hidden again (B, N) bool, what could have been (B, N) bool): the unlikeliest fresh
+        values, fewer than the step before revealed, so that every block ends; none in a block's last step."""
+        fast, fresh, allowed = state.settings.fast, torch.zeros_like(wanted), torch.zeros_like(state.budget)
+        if state.doubt is not None and not opening:
+            fresh, allowed = state.doubt.fresh & wanted.any(dim=1, keepdim=True), state.doubt.gained - 1
+        assert fast is not None
+        logits, sure = _doubted(net, self.how, state, wanted, block, fresh)
+        unlikely = torch.full(wanted.shape, -torch.inf, device=wanted.device)
+        unlikely = unlikely.masked_scatter(fresh, torch.where(sure < fast.revoke, -sure, -torch.inf))
+        back = first(unlikely, allowed) & (unlikely > -torch.inf)
+        return logits, torch.zeros_like(back) if last else back, fresh
 
     def _choose(self, state: MaskedState, wanted: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """(choice (M,), confidence (M,)). Noise is drawn for whole rows, so a row's draws depend on the row alone."""

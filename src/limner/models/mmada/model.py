@@ -76,18 +76,32 @@ class MMaDA(Model):
         c, s = self.config, self.config.specials
         together = c.attention == "masked"
         if kind == "image":
-            codes, warm = Values(s.mask, c.text_vocabulary), c.defaults.codes_temperature
-            draw = partial(MMaDA.pictures, self)
+            codes, temperature = Values(s.mask, c.text_vocabulary), c.defaults.codes_temperature
+            pictures = partial(MMaDA.pictures, self)
             return MaskedCanvas(
-                draw, codes, compounding=c.compounding, over_all=c.over_all, codes_temperature=warm, together=together
+                pictures,
+                codes,
+                compounding=c.compounding,
+                over_all=c.over_all,
+                codes_temperature=temperature,
+                together=together,
             )
         ends = frozenset({s.eos, s.eot})
         stop = ends if c.stop_early else None
         words = partial(MMaDA.words, self)
         # a thought has its tags, a text has none
         marks = ends if kind == "thinking" else ends.union(self.tokenizer.get_added_tokens_decoder())
-        how = Values(s.mask)
-        return MaskedBlocks(words, how, stop=stop, filler=s.eos, suffix=c.suffix, marks=marks, together=together)
+        return MaskedBlocks(
+            words,
+            Values(s.mask),
+            stop=stop,
+            filler=s.eos,
+            suffix=c.suffix,
+            marks=marks,
+            together=together,
+            cached=partial(MMaDA.recalled_words, self),
+            doubting=partial(MMaDA.doubting_words, self),
+        )
 
     def encode(self, parts: Sequence[Part]) -> Tensor:
         rows = [self._codes(part) if isinstance(part, Image) else self._written(part) for part in parts]
@@ -106,8 +120,25 @@ class MMaDA(Model):
 
     def words(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), V) of words: the text vocabulary, or every row of the table if the config says so."""
+        return self._words(self.network.states(ids, kept, begin)[at])
+
+    def recalled_words(
+        self, ids: Tensor, kept: Tensor, at: Tensor, begin: int, low: int = 0, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`words` of a stretch from ``low`` on, and keys and values of all places: what ``past`` is later."""
+        states, found = self.network.recalled(ids, kept, begin, low, past)
+        return self._words(states[at]), found
+
+    def doubting_words(
+        self, ids: Tensor, kept: Tensor, at: Tensor, begin: int, block: slice, doubted: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`words`, and logits (doubted.sum(), V) of the doubted places (B, b) bool of a block, their values unseen."""
+        states, beside = self.network.doubting(ids, kept, begin, block)
+        return self._words(states[at]), self._words(beside[doubted])
+
+    def _words(self, states: Tensor) -> Tensor:
         last = self.config.text_vocabulary if self.config.words_only else None
-        return self.network.logits(self.network.states(ids, kept, begin)[at], 0, last)
+        return self.network.logits(states, 0, last)
 
     def pictures(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), codes) of picture codes."""

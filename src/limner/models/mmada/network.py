@@ -9,6 +9,8 @@ table.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -33,6 +35,26 @@ class Norm(nn.Module):
         return self.weight * F.rms_norm(x.float(), (x.shape[-1],), None, self.eps).to(x.dtype)
 
 
+@dataclass
+class Memory:
+    """One layer's keys (turned) and values (B, 2, H, T, head): of all places, or of those in front of ``low``, where a
+    pass over a stretch of places begins. ``now`` keeps what a pass over all places found."""
+
+    low: int = 0
+    past: Tensor | None = None
+    now: Tensor | None = None
+
+    def meet(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, t, head) of the stretch, put among the others'."""
+        found = torch.stack([k, v], dim=1)
+        if self.past is None:
+            self.now = found
+            return k, v
+        before, behind = self.past[..., : self.low, :], self.past[..., self.low + k.shape[2] :, :]
+        every = torch.cat([before, found, behind], dim=3)
+        return every[:, 0], every[:, 1]
+
+
 class Layer(nn.Module):
     """Attention, then a gated unit, each on the normed stream and added to it. No bias but that of ``qkv_bias``."""
 
@@ -52,13 +74,17 @@ class Layer(nn.Module):
         self.up_proj = nn.Linear(D, M, bias=False)
         self.down_proj = nn.Linear(M, D, bias=False)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor | None, memory: Memory | None = None
+    ) -> Tensor:
         """x (B, T, D), turn = cosines and sines (T, 1, head), bias what ``scaled_dot_product_attention`` takes."""
         B, T, D = x.shape
         h = self.attention_norm(x)
         q = rotate(self.q_proj(h).view(B, T, -1, self.head), turn).transpose(1, 2)
         k = rotate(self.k_proj(h).view(B, T, -1, self.head), turn).transpose(1, 2)
         v = self.v_proj(h).view(B, T, -1, self.head).transpose(1, 2)
+        if memory is not None:
+            k, v = memory.meet(k, v)
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=self.grouped)
         x = x + self.o_proj(seen.transpose(1, 2).reshape(B, T, D))
         h = self.mlp_norm(x)
@@ -91,18 +117,60 @@ class Network(nn.Module):
             elif name.endswith("bias"):
                 weight.data.zero_()
 
-    def states(self, ids: Tensor, kept: Tensor, begin: int = 0) -> Tensor:
+    def states(
+        self, ids: Tensor, kept: Tensor, begin: int = 0, low: int = 0, memories: Sequence[Memory] | None = None
+    ) -> Tensor:
         """ids (B, T), kept (B, T) bool -> states (B, T, D) before the last norm. Positions count padding too: only
-        their differences matter. Learned places are counted from ``begin``, where the part being made begins."""
-        x = self.embed(ids)
+        their differences matter. Learned places are counted from ``begin``, where the part being made begins.
+
+        With ``memories``, one a layer, ids may be (B, t): a stretch from the place ``low`` on.
+        """
+        x, here = self.embed(ids), slice(low, low + ids.shape[1])
         if self.config.places:
-            place = torch.arange(ids.shape[1], device=ids.device) - begin + self.config.places // 2
+            place = torch.arange(here.start, here.stop, device=ids.device) - begin + self.config.places // 2
             x = x + self.places(place.clamp(0, self.config.places - 1))
-        turn = angles(ids.shape[1], self.config.width // self.config.heads, self.config.rope_theta, ids.device)
+        cos, sin = angles(kept.shape[1], self.config.width // self.config.heads, self.config.rope_theta, ids.device)
         bias = attention_bias(self.config.attention, kept, x.dtype)
-        for layer in self.layers:
-            x = layer(x, turn, bias)
+        if bias is not None and bias.shape[2] > 1:
+            bias = bias[:, :, here]
+        for i, layer in enumerate(self.layers):
+            x = layer(x, (cos[here], sin[here]), bias, *(() if memories is None else (memories[i],)))
         return x
+
+    def recalled(
+        self, ids: Tensor, kept: Tensor, begin: int, low: int = 0, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(states (B, t, D) of a stretch from ``low`` on, keys and values (B, layers, 2, H, T, head)).
+
+        Without ``past`` the stretch is all there is; with it the other places' keys and values are taken from there.
+        """
+        memories = [Memory(low, None if past is None else past[:, i]) for i in range(len(self.layers))]
+        states = self.states(ids, kept, begin, low, memories)
+        if past is not None:
+            return states, past
+        return states, torch.stack([memory.now for memory in memories if memory.now is not None], dim=1)
+
+    def doubting(self, ids: Tensor, kept: Tensor, begin: int, block: slice) -> tuple[Tensor, Tensor]:
+        """(states (B, T, D) as ever, states (B, b, D) of hidden values that stand beside the b places of a block).
+
+        Each of those sees everything but the value in its place and the others like it; nothing sees them.
+        """
+        config, T = self.config, ids.shape[1]
+        if config.attention == "legacy-soft":
+            raise ValueError("values are revoked with attention masked or full, not legacy-soft")
+        place = torch.cat([torch.arange(T), torch.arange(block.start, block.stop)]).to(ids.device)
+        x = self.embed(F.pad(ids, (0, len(place) - T), value=config.specials.mask))
+        if config.places:
+            x = x + self.places((place - begin + config.places // 2).clamp(0, config.places - 1))
+        cos, sin = angles(T, config.width // config.heads, config.rope_theta, ids.device)
+        beside = torch.arange(T, len(place), device=ids.device)
+        seen = F.pad(kept if config.attention == "masked" else torch.ones_like(kept), (0, len(place) - T))
+        sees = seen[:, None, :].repeat(1, len(place), 1)
+        sees[:, beside, place[T:]] = False
+        sees[:, beside, beside] = True
+        for layer in self.layers:
+            x = layer(x, (cos[place], sin[place]), sees[:, None])
+        return x[:, :T], x[:, T:]
 
     def logits(self, states: Tensor, first: int = 0, last: int | None = None) -> Tensor:
         """states (..., D) -> logits (..., last - first) of rows first..last of the output table."""
