@@ -217,7 +217,9 @@ def test_no_failure_is_swallowed():
 def test_files_and_package_stay_small():
     sizes = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert not {name: lines for name, lines in sizes.items() if lines > 500}
-    assert sum(sizes.values()) <= 15_000
+    # families, their recipes and the world's content grow with what there is; what they all share does not
+    shared = [lines for name, lines in sizes.items() if Path(name).parts[0] not in ("models", "recipes", "world")]
+    assert 0 < sum(shared) <= 10_000
 
 
 def test_no_file_is_a_drawer_for_everything():
