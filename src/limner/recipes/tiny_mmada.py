@@ -109,7 +109,7 @@ def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
         block=8,
         tokens_per_step=1,
         picture_steps=12,
-        picture_guidance=1.0,
+        picture_guidance=0.0,
         codes_temperature=0.5,
     )
     return replace(
@@ -356,8 +356,8 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    mixture = Mixture(t2i=10, r2i=24, think=32, caption=8, question=6, lm=2)
-    phase = Phase(0, mixture, reasoning=0.6, varied=0.1, words=2.0)
+    mixture = Mixture(t2i=12, r2i=32, think=20, caption=8, question=4, lm=2)
+    phase = Phase(0, mixture, reasoning=0.5, varied=0.1)
     return replace(
-        _run("mmada.tiny_stage_two", load, (phase,), {"start": start.parent.name}), steps=1050, lr=3e-3, hold=0.5
+        _run("mmada.tiny_stage_two", load, (phase,), {"start": start.parent.name}), steps=6000, lr=3e-3, hold=0.5
     )
