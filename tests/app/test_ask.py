@@ -6,19 +6,6 @@ import pytest
 from PIL import Image
 
 from limner.app.cli import main
-from limner.models.echo import Echo
-
-
-@pytest.fixture(scope="module")
-def echo(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("echo")
-    Echo().save(folder)
-    return str(folder)
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def run(*arguments):

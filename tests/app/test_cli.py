@@ -11,20 +11,7 @@ from PIL import Image
 from limner import catalog
 from limner.answer import Answer
 from limner.app.cli import COMMANDS, _sentence, main
-from limner.models.echo import Echo
 from limner.recipes import RECIPES
-
-
-@pytest.fixture(scope="module")
-def echo(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("echo")
-    Echo().save(folder)
-    return str(folder)
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def run(*arguments):

@@ -8,14 +8,6 @@ from PIL import Image
 
 from limner.answer import Answer
 from limner.app.cli import main
-from limner.models.echo import Echo
-
-
-@pytest.fixture(scope="module")
-def echo(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("echo")
-    Echo().save(folder)
-    return str(folder)
 
 
 @pytest.fixture(autouse=True)
