@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
+from PIL import Image as pil
 
-from limner.bench.world import UNSEEN, tasks, text_only_tasks, unseen_tasks
+from limner.bench.world import UNSEEN, ceilings, tasks, text_only_tasks, unseen_tasks
+from limner.parts import Image
 from limner.world import lessons
 
 
@@ -21,3 +24,23 @@ def test_unseen_pairs_are_single_things_in_a_colour_training_never_shows():
 def test_text_only_prompts_rest_on_a_fact_that_no_training_picture_shows():
     some = text_only_tasks(20, 0)
     assert len(some) == 20 and all("text_fact" in task.tags for task in some)
+
+
+class Codec:
+    """Keeps pictures as they are, or nothing of them."""
+
+    def __init__(self, keeps):
+        self.keeps = keeps
+
+    def encode(self, parts):
+        return [np.asarray(part.image) * self.keeps for part in parts]
+
+    def decode(self, kind, values):
+        return [Image(pil.fromarray(value)) for value in values]
+
+
+def test_ceilings_are_what_is_read_back():
+    kept, lost = ceilings(Codec(True), 24), ceilings(Codec(False), 24)
+    assert kept["codec"] == kept["reader"] == lost["reader"] > 0.9
+    assert kept["codec_many"] > 0.9 and kept["codec_still"] > 0.9
+    assert lost["codec"] == lost["codec_many"] == lost["codec_still"] == 0

@@ -25,9 +25,9 @@ from limner.models.base import Model, Reply
 from limner.parts import Image, Sample, Task, Text, user
 from limner.turn import rollout
 from limner.world import lessons, questions, say
-from limner.world.content import Content
+from limner.world.content import Content, random_content
 from limner.world.draw import render, to_image
-from limner.world.scene import random_scene
+from limner.world.scene import Scene, random_scene
 from limner.world.sheet import draw_sheet
 
 Progress = Callable[[str, float], None]  # (what is being done, share done)
@@ -230,25 +230,33 @@ def _shuffled(samples: list[list[Sample]]) -> list[list[Sample]]:
 def ceilings(model: Model, count: int = 1000, seed: int = 0) -> dict[str, float]:
     """Shares of random scenes read back right: as drawn (the reader's own error), and through the model's codec.
 
-    ``codec_many`` counts scenes with four to six copies alone. No generator of these codes can do better by more.
+    ``codec_many`` counts scenes with four to six copies alone, and ``codec_still`` as many scenes of which nothing is
+    moved, shrunk or mirrored. No generator of these codes can do better by more.
     """
     from limner.judges.scenes import read_content
 
     rng = random.Random(f"ceiling/{seed}")
+
+    def read_back(scenes: Sequence[Scene]) -> tuple[list[bool], list[bool]]:
+        """Whether each scene is read right as drawn, and through the codec."""
+        clean, through = [], []
+        for begin in range(0, len(scenes), 64):
+            part = scenes[begin : begin + 64]
+            drawn = [render(scene, 64) for scene in part]
+            values = model.encode([Image(pil.fromarray(picture)) for picture in drawn])
+            shown = [np.asarray(p.image) for p in model.decode("image", values) if isinstance(p, Image)]
+            for scene, picture, copy in zip(part, drawn, shown, strict=True):
+                wanted = Content.of(scene)
+                clean.append(read_content(picture) == wanted)
+                through.append(read_content(copy) == wanted)
+        return clean, through
+
     some = [random_scene(rng) for _ in range(count)]
-    clean, through, many = [], [], []
-    for begin in range(0, count, 64):
-        part = some[begin : begin + 64]
-        drawn = [render(scene, 64) for scene in part]
-        values = model.encode([Image(pil.fromarray(picture)) for picture in drawn])
-        shown = [np.asarray(p.image) for p in model.decode("image", values) if isinstance(p, Image)]
-        for scene, picture, copy in zip(part, drawn, shown, strict=True):
-            wanted = Content.of(scene)
-            clean.append(read_content(picture) == wanted)
-            through.append(read_content(copy) == wanted)
-            if len(scene.things) >= 4:
-                many.append(through[-1])
-    return {"reader": float(np.mean(clean)), "codec": float(np.mean(through)), "codec_many": float(np.mean(many))}
+    clean, through = read_back(some)
+    many = [right for scene, right in zip(some, through, strict=True) if len(scene.things) >= 4]
+    still = read_back([random_content(rng).scene(rng, vary=False) for _ in range(count)])[1]
+    shares = {"reader": clean, "codec": through, "codec_many": many, "codec_still": still}
+    return {name: float(np.mean(rights)) for name, rights in shares.items()}
 
 
 def _write(out: Path, report: dict[str, Any], sheet: list[tuple[Sample, float | None]]) -> None:
