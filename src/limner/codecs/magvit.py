@@ -98,7 +98,7 @@ TINY = MagvitConfig(
     quantiser=Quantiser("fsq", (8, 6, 6, 6)),
 )
 # Shows TINY's codes twice as wide and high. Narrower and finer levels (32 to 128 channels, patches of 4) cost as much
-# and blur: four minutes of this one keep things as recognisable as half an hour of those.
+# and keep things less recognisable.
 TINY_LARGE = Stack(base=128, widths=(1, 1), blocks=(1, 1), patch=8, groups=8)
 
 

@@ -122,9 +122,11 @@ def _start(context: Context, settings: Settings, noise: Any) -> MaskedState:
     return MaskedState(context, settings, noise, values, hidden, values, budget, budget == 0)
 
 
-def _placed(values: Values, tokens: Tokens, state: MaskedState, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    """(ids (B, T), kept (B, T), at (B, T), where the part begins) of a state with wanted values (B, N) bool."""
-    ids, kept, where = tokens.around(values.ids(state.values, state.hidden))
+def _placed(
+    how: Values, tokens: Tokens, values: Tensor, hidden: Tensor, wanted: Tensor
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """(ids (B, T), kept (B, T), at (B, T), where the part begins) of values (B, N), some hidden, some wanted."""
+    ids, kept, where = tokens.around(how.ids(values, hidden))
     at = torch.zeros_like(kept)
     at[:, where] = wanted
     return ids, kept, at, where.start
@@ -137,10 +139,10 @@ def _guided(net: MaskedNet, values: Values, state: MaskedState, wanted: Tensor, 
         state, wanted = state[rows], wanted[rows]
     w = state.settings.guidance
     if w <= 0:
-        return net(*_placed(values, state.context.given, state, wanted)).float()
+        return net(*_placed(values, state.context.given, state.values, state.hidden, wanted)).float()
     both = (state.context.given, state.context.dropped)
     (ids, kept, at, begin), (others, others_kept, others_at, others_begin) = (
-        _placed(values, tokens, state, wanted) for tokens in both
+        _placed(values, tokens, state.values, state.hidden, wanted) for tokens in both
     )
     missing = begin - others_begin
     if together and 0 <= missing <= ids.shape[1] // 8:
@@ -166,7 +168,7 @@ def _recalled(
     pasts = [None, None] if some.past is None or opening else [some.past.given, some.past.dropped]
     logits, found = [], []
     for tokens, past in zip(sides, pasts, strict=False):
-        ids, kept, at, begin = _placed(values, tokens, some, asked)
+        ids, kept, at, begin = _placed(values, tokens, some.values, some.hidden, asked)
         if past is None:
             told, new = net(ids, kept, at, begin)
             new = new[..., : begin + block.start, :] if fast.cache == "prefix" else new
@@ -195,7 +197,7 @@ def _doubted(
     w, context = state.settings.guidance, state.context
     found = []
     for tokens in (context.given, context.dropped) if w > 0 else (context.given,):
-        ids, kept, at, begin = _placed(values, tokens, state, wanted)
+        ids, kept, at, begin = _placed(values, tokens, state.values, state.hidden, wanted)
         here = slice(begin + block.start, begin + block.stop)
         found.append([logits.float() for logits in net(ids, kept, at, begin, here, fresh[:, block])])
     logits, beside = found[0] if w <= 0 else ((1 + w) * c - w * u for c, u in zip(*found, strict=True))
@@ -205,10 +207,7 @@ def _doubted(
 def _score(net: MaskedNet, how: Values, context: Context, values: Tensor, draw: Draw) -> Scored:
     if values.shape != draw.hidden.shape:
         raise ValueError(f"values {tuple(values.shape)} and drawn masks {tuple(draw.hidden.shape)} differ in shape")
-    ids, kept, where = context.given.around(how.ids(values, draw.hidden))
-    at = torch.zeros_like(kept)
-    at[:, where] = draw.hidden
-    logits = net(ids, kept, at, where.start).float()
+    logits = net(*_placed(how, context.given, values, draw.hidden, draw.hidden)).float()
     picked = logits.log_softmax(dim=-1).gather(1, values[draw.hidden][:, None])[:, 0]
     tokens = torch.zeros(values.shape, dtype=torch.float32, device=values.device).masked_scatter(draw.hidden, picked)
     return Scored(tokens, draw.hidden, draw.weight)

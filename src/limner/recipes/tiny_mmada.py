@@ -344,7 +344,10 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
-    """Mixed chain-of-thought: thoughts, pictures after thoughts and without, pictures to words. This is shipped."""
+    """Mixed chain-of-thought: thoughts, pictures after thoughts and without, pictures to words.
+
+    What is shipped came from shorter runs of it (docs/tiny-models.md).
+    """
 
     def load() -> MMaDA:
         if not start.is_dir():

@@ -89,7 +89,7 @@ class MMaDAConfig:
     data; the default is the chat template that inference uses. ``qkv_bias`` gives queries, keys and values a bias.
     ``stop_early`` ends a text at the first finished block that holds an end token. ``suffix`` is the share of training
     draws shaped like block decoding. ``places`` above 0 adds as many learned positions to rope's, counted from the
-    middle one, where the part being made begins: a small network finds its place by rope alone about half as fast
+    middle one, where the part being made begins: a small network learns to find its place by rope alone more slowly
     (LLaDA's class knows such a table, ``wpe``, in place of rope; no released model has one).
     """
 

@@ -1,8 +1,7 @@
 """Training help for the two tables: what should be alike starts out shared.
 
-The output table learns what it adds to the input table: a small model copies words from its prompt long before it has
-seen every word often enough to learn how each is read and how it is written (after 290 batches of thoughts, 2.2 nats
-for the name of a thing against 2.9 with two tables of their own).
+The output table learns what it adds to the input table: a small model is to copy words from its prompt long before it
+has seen every word often enough to learn apart how each is read and how it is written.
 
 A finite scalar code is a handful of digits, and codes with equal digits show alike things. Learned one by one,
 thousands of rows need thousands of pictures each; here a row is its own part plus a sum over its digits, in the input

@@ -125,16 +125,21 @@ class Network(nn.Module):
 
         With ``memories``, one a layer, ids may be (B, t): a stretch from the place ``low`` on.
         """
-        x, here = self.embed(ids), slice(low, low + ids.shape[1])
-        if self.config.places:
-            place = torch.arange(here.start, here.stop, device=ids.device) - begin + self.config.places // 2
-            x = x + self.places(place.clamp(0, self.config.places - 1))
+        here = slice(low, low + ids.shape[1])
+        x = self._embedded(ids, torch.arange(here.start, here.stop, device=ids.device), begin)
         cos, sin = angles(kept.shape[1], self.config.width // self.config.heads, self.config.rope_theta, ids.device)
         bias = attention_bias(self.config.attention, kept, x.dtype)
         if bias is not None and bias.shape[2] > 1:
             bias = bias[:, :, here]
         for i, layer in enumerate(self.layers):
             x = layer(x, (cos[here], sin[here]), bias, *(() if memories is None else (memories[i],)))
+        return x
+
+    def _embedded(self, ids: Tensor, place: Tensor, begin: int) -> Tensor:
+        """ids (B, T) at places (T,) -> (B, T, D)."""
+        x: Tensor = self.embed(ids)
+        if self.config.places:
+            x = x + self.places((place - begin + self.config.places // 2).clamp(0, self.config.places - 1))
         return x
 
     def recalled(
@@ -159,9 +164,7 @@ class Network(nn.Module):
         if config.attention == "legacy-soft":
             raise ValueError("values are revoked with attention masked or full, not legacy-soft")
         place = torch.cat([torch.arange(T), torch.arange(block.start, block.stop)]).to(ids.device)
-        x = self.embed(F.pad(ids, (0, len(place) - T), value=config.specials.mask))
-        if config.places:
-            x = x + self.places((place - begin + config.places // 2).clamp(0, config.places - 1))
+        x = self._embedded(F.pad(ids, (0, len(place) - T), value=config.specials.mask), place, begin)
         cos, sin = angles(T, config.width // config.heads, config.rope_theta, ids.device)
         beside = torch.arange(T, len(place), device=ids.device)
         seen = F.pad(kept if config.attention == "masked" else torch.ones_like(kept), (0, len(place) - T))
