@@ -58,10 +58,8 @@ def stream(
     made: list[Reply] = [tuple(reply) for reply in replies] if replies is not None else [() for _ in conversations]
     root = Noise.of(seeds)
     for index, ask in enumerate(plan):
-        source = noise if noise is not None else root.fork(ask.kind, [len(reply) for reply in made])
-        process = model.process(ask.kind)
-        settings = model.settings(ask, len(conversations))
-        state = process.start(model.context(conversations, made, ask), settings, source)
+        process, state = begin(model, conversations, ask, made, root, noise)
+        settings = state.settings
         while True:
             finished = bool(state.done.all())
             if finished:
@@ -72,6 +70,21 @@ def stream(
             if finished:
                 break
             state = process.step(state)
+
+
+def begin(
+    model: Model,
+    conversations: Sequence[Conversation],
+    ask: Ask,
+    replies: Sequence[Reply],
+    root: Noise,
+    noise: Any | None = None,
+) -> tuple[Process[Any], State]:
+    """The process of an ask and its state before the first step, behind replies; ``root`` is the rows' own noise."""
+    source = noise if noise is not None else root.fork(ask.kind, [len(reply) for reply in replies])
+    process = model.process(ask.kind)
+    settings = model.settings(ask, len(conversations))
+    return process, process.start(model.context(conversations, replies, ask), settings, source)
 
 
 def rollout(

@@ -1,0 +1,112 @@
+"""A verifier answers yes or no about candidates, finished or half made; a judge's score is one way to answer.
+
+Questions are names, so that a policy says what it wants to know and a verifier says how that is asked:
+
+    clarity     can this half-made picture be judged yet?
+    potential   may it still become what was asked for?
+    step        how well does a half-made picture fit so far (PRM)
+    outcome     does the finished picture show what was asked for?
+    reflection  the same, and if not: what is wrong, in words (``Opinion.text``)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from limner.judges.base import Judge
+from limner.parts import Sample
+
+Question = Literal["clarity", "potential", "step", "outcome", "reflection"]
+QUESTIONS: tuple[Question, ...] = ("clarity", "potential", "step", "outcome", "reflection")
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """One answer. ``yes`` is the probability of yes (or a judge's score); None: could not be judged, and ``text`` says
+    why. ``no`` and ``says`` follow from it unless they are given, as a sampled answer gives them."""
+
+    yes: float | None
+    no: float | None = None
+    says: bool | None = None
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        if self.yes is not None and self.no is None:
+            object.__setattr__(self, "no", 1.0 - self.yes)
+        if self.yes is not None and self.says is None:
+            object.__setattr__(self, "says", self.yes >= 0.5)
+
+    @property
+    def judged(self) -> bool:
+        """Whether there was an answer at all."""
+        return self.yes is not None
+
+
+def unjudged(why: str) -> Opinion:
+    """No answer, and why."""
+    return Opinion(None, text=why)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a verifier is and what it learned from, so that nobody praises it for what it was taught: the ``metric`` it
+    computes, or that labelled its training pictures, and the source of its training ``prompts`` ("" for none)."""
+
+    name: str
+    metric: str = ""
+    prompts: str = ""
+
+
+class Verifier(Protocol):
+    """Answers one question about many candidates."""
+
+    @property
+    def about(self) -> About:
+        """What it is."""
+        ...
+
+    def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
+        """One opinion a sample; the last picture of a reply is meant, ``progress`` below 1 is half made."""
+        ...
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A judge of whole pictures as a verifier: half-made ones are judged as they stand, from the share ``clear_from``
+    of the steps on. A score of at least ``threshold`` is a yes, and the judge's reason is the critique."""
+
+    judge: Judge
+    about: About = field(default_factory=lambda: About("a judge"))
+    clear_from: float = 0.5
+    threshold: float = 0.5
+
+    def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
+        if question == "clarity":
+            return [Opinion(float(sample.progress >= self.clear_from)) for sample in samples]
+        verdicts = self.judge(samples)
+        if len(verdicts) != len(samples):
+            raise ValueError(f"the judge gave {len(verdicts)} verdicts for {len(samples)} samples")
+        return [
+            unjudged(v.why or "the judge gave no score")
+            if v.score is None
+            else Opinion(v.score, says=v.score >= self.threshold, text=v.why)
+            for v in verdicts
+        ]
+
+
+def coincidence(about: About, metric: str, prompts: str) -> str:
+    """A warning where verifier and measurement are not independent, "" where they are.
+
+    ``metric`` names the judge that measures, ``prompts`` the source of the test prompts.
+    """
+    same = []
+    if about.metric and about.metric == metric:
+        same.append(f"its answers come from the metric itself ({metric})")
+    if about.prompts and about.prompts == prompts:
+        same.append(f"it was trained on prompts of the same source ({prompts})")
+    if not same:
+        return ""
+    why = " and ".join(same)
+    return f"the verifier {about.name} is not independent of this measurement: {why}; gains may not carry over"
