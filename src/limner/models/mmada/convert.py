@@ -1,26 +1,20 @@
-"""A released checkpoint in limner's own layout, with a certificate of what it holds.
-
-The folder that comes out: ``config.json`` (LLaDA's names and limner's own fields), ``model.safetensors`` (one file, the
-released names), ``tokenizer.json``, ``codec/``, and ``certificate.json`` if wished.
-"""
+"""A released MMaDA checkpoint in limner's own layout, with a certificate of what it holds."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
-from limner import __version__
-from limner.models.mmada import parity, weights
-from limner.models.mmada.model import load_codec, read_config
+from limner.models.convert import Form
+from limner.models.convert import convert as converted
+from limner.models.mmada.model import read_config
 from limner.models.mmada.network import Network
-from limner.models.mmada.tokenizer import load_tokenizer
+from limner.models.mmada.parity import network_rows
+from limner.models.mmada.weights import NAMES
+
+FORM = Form("mmada", NAMES, Network, read_config, network_rows)
 
 
 def convert(
@@ -32,75 +26,5 @@ def convert(
     certify: bool = False,
     reference: Path | None = None,
 ) -> dict[str, Any]:
-    """Write ``source`` (a model folder, released or limner's) to the new folder ``target``; what the certificate says.
-
-    ``target`` appears whole or not at all. ``codec`` is the codec's folder (default: ``codec/`` inside the source);
-    ``dtype`` None keeps the weights' own. ``certify`` writes the certificate: names, shapes, types and SHA-256 of every
-    tensor, read back from what was written, and, with a ``reference`` folder recorded from these very weights, how far
-    the written model is from it (computed in float32). Raises ValueError for a source that does not fit and for a
-    target that exists.
-    """
-    source, target = Path(source), Path(target)
-    if target.exists():
-        raise ValueError(f"{target} exists already; choose another folder or remove it")
-    where = Path(codec) if codec is not None else source / "codec"
-    shows = load_codec(where) if codec is not None or where.is_dir() else None
-    # without its tokenizer a model can be converted and compared, though not asked
-    tokenizer = load_tokenizer(source) if (source / "tokenizer.json").is_file() else None
-    config = read_config(source, tokenizer, 16 if shows is None else shows.factor)
-    with torch.device("meta"):
-        network = Network(config)
-    tensors = dict(weights.read(source))
-    kept = dtype or max({t.dtype for t in tensors.values()}, key=lambda kind: kind.itemsize)
-    matched = weights.load_into(network, tensors.items(), kept)
-    wanted = weights.describe((name, tensor.to(kept)) for name, tensor in tensors.items())
-    del tensors
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
-        save_file(weights.released(network, kept), beside / "model.safetensors", metadata={"format": "pt"})
-        text = json.dumps(config.to_json(), indent=1, ensure_ascii=False) + "\n"
-        (beside / "config.json").write_text(text, encoding="utf-8")
-        if tokenizer is not None:
-            shutil.copyfile(source / "tokenizer.json", beside / "tokenizer.json")
-        if shows is not None:
-            shows.save(beside / "codec")
-        about: dict[str, Any] = {"family": "mmada", "names_matched": matched["names_matched"]}
-        about |= {"parameters": matched["parameters"], "dtype": str(kept).removeprefix("torch.")}
-        about |= {"source_dtypes": matched["dtypes"], "tokenizer": tokenizer is not None, "codec": shows is not None}
-        if certify or reference is not None:
-            about |= _certificate(beside, source, wanted, reference)
-            (beside / "certificate.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return about
-
-
-def _certificate(folder: Path, source: Path, wanted: dict[str, Any], reference: Path | None) -> dict[str, Any]:
-    """What stands in a written folder: tensors and files by their hashes, and its distance from a reference."""
-    found = weights.describe(weights.read(folder))
-    if found != wanted:
-        different = sorted(name for name in wanted if found.get(name) != wanted[name])
-        raise ValueError(f"what was written differs from what was read in {different[:3]}; is the disk full or broken?")
-    certificate: dict[str, Any] = {"limner": __version__, "source": source.name, "tensors": found}
-    names = [name for name in ("config.json", "tokenizer.json") if (folder / name).is_file()]
-    certificate["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-    has_codec = (folder / "codec").is_dir()
-    if has_codec:
-        certificate["codec_tensors"] = weights.describe(weights.read(folder / "codec"))
-    if reference is not None:
-        config = read_config(folder)
-        with torch.device("meta"):
-            network = Network(config)
-        weights.load_into(network, weights.read(folder), torch.float32)
-        io = parity.read_recorded(reference)
-        rows = list(parity.network_rows(network, io))
-        if has_codec:
-            rows += parity.codec_rows(load_codec(folder / "codec"), io)
-        if not rows:
-            raise ValueError(f"the reference {reference} holds nothing to compare (no fwd/input_ids, no vq/pixels)")
-        certificate["parity"] = {row.tensor: {"error": row.error, "limit": row.limit, "ok": row.ok} for row in rows}
-    return certificate
+    """Write ``source`` to the new folder ``target``; what the certificate says. See ``limner.models.convert``."""
+    return converted(FORM, source, target, codec=codec, dtype=dtype, certify=certify, reference=reference)

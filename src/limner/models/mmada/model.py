@@ -6,34 +6,36 @@ for step in stream(model, [(user("a red apple"),)], model.plan(["thinking", "ima
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from limner.codecs.magvit import MagvitCodec, to_pixels, to_uint8
-from limner.models.base import Model, Reply, UnknownWords
-from limner.models.mmada import compact, weights
+from limner.codecs.magvit import MagvitCodec
+from limner.models import checkpoint, compact, pictures
+from limner.models.base import Model, Reply
+from limner.models.checkpoint import load_codec, read_json
+from limner.models.mmada import weights
 from limner.models.mmada.config import NAMES, PRETRAIN, MMaDAConfig
 from limner.models.mmada.network import Network
 from limner.models.mmada.render import Ids, Renderer
-from limner.models.mmada.tokenizer import close_words, control_strings, load_tokenizer, unknown_words
+from limner.models.pictures import crop
+from limner.models.vocabulary import check_words, load_tokenizer
 from limner.parts import Ask, Conversation, Image, Part, PartKind, Plan, Text, Thinking
 from limner.process.base import Context, Fast, Process, Settings
 from limner.process.masked import MaskedBlocks, MaskedCanvas, Values
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
+
+
+__all__ = ["MMaDA", "crop", "load_codec", "read_config"]
 
 
 class MMaDA(Model):
@@ -203,17 +205,7 @@ class MMaDA(Model):
 
     def check_prompt(self, conversation: Conversation) -> None:
         texts = [p.text for message in conversation for p in message.parts if not isinstance(p, Image)]
-        if not any(text.strip() for text in texts):
-            raise ValueError("the prompt is empty: say what to draw or what to answer")
-        for text in texts:
-            control = control_strings(self.tokenizer, text)
-            if control:
-                raise ValueError(f"the prompt holds the control string {control[0]!r}; leave it out")
-            unknown = unknown_words(self.tokenizer, text)
-            if unknown:
-                close = [found for word in unknown for found in close_words(self.tokenizer, word)]
-                hint = f"words I know: {', '.join(dict.fromkeys(close))}" if close else "try simpler words"
-                raise UnknownWords(unknown, hint)
+        check_words(self.tokenizer, texts)
         turns = [(m.role, " ".join(p.text for p in m.parts if not isinstance(p, Image))) for m in conversation]
         length = len(self.renderer.chat(turns, thinks=True)) + 1
         if length > self.config.text_budget:
@@ -225,31 +217,14 @@ class MMaDA(Model):
 
     def show(self, codes: Tensor, size: int = 0) -> list[Picture]:
         """Codes (B, N) of square pictures as PIL pictures of ``size`` pixels (0: the default size with that grid)."""
-        from PIL import Image as pil
+        codec = pictures.present(self.codec)
+        return pictures.show(
+            codec, codes, size or pictures.size_of(codes.shape[1], self.config.grids, self.config.defaults.size)
+        )
 
-        side = math.isqrt(codes.shape[1])
-        if side * side != codes.shape[1]:
-            raise ValueError(f"{codes.shape[1]} codes are not a square picture")
-        if not size:
-            sizes = [s for s, grid in self.config.grids.items() if grid == side]
-            default = self.config.defaults.size
-            size = default if default in sizes or not sizes else min(sizes)
-        with torch.no_grad():
-            # one by one: in a batch the same codes come out a rounding error apart, and the bytes would differ
-            each = [self._codec().decode(row.view(1, side, side), size) for row in codes]
-        return [pil.fromarray(to_uint8(pixels)[0].cpu().numpy()) for pixels in each]
-
-    def see(self, pictures: Sequence[Picture], size: int = 0) -> Tensor:
+    def see(self, given: Sequence[Picture], size: int = 0) -> Tensor:
         """Codes (B, N) of PIL pictures, each cropped to a square in the middle."""
-        codec = self._codec()
-        side = self.config.grid(size) * codec.factor
-        square = np.stack([np.asarray(crop(picture, side)) for picture in pictures])
-        return codec.encode(to_pixels(torch.from_numpy(square)).to(self.device)).flatten(1)
-
-    def _codec(self) -> MagvitCodec:
-        if self.codec is None:
-            raise ValueError("this model was loaded without its picture codec; give the codec's folder when loading it")
-        return self.codec
+        return pictures.see(pictures.present(self.codec), given, self.config.grid(size), self.device)
 
     def _codes(self, part: Image) -> Ids:
         return list(part.raw) if part.raw is not None else self.see([part.image])[0].tolist()
@@ -265,18 +240,8 @@ class MMaDA(Model):
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write ``config.json``, ``model.safetensors`` (released names), ``tokenizer.json`` and ``codec/``."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        partial_file = folder / "model.safetensors.partial"
-        save_file(weights.released(self.network, dtype), partial_file, metadata={"format": "pt"})
-        os.replace(partial_file, folder / "model.safetensors")
-        self.tokenizer.save(str(folder / "tokenizer.json.partial"))
-        os.replace(folder / "tokenizer.json.partial", folder / "tokenizer.json")
-        text = json.dumps(self.config.to_json(), indent=1, ensure_ascii=False) + "\n"
-        (folder / "config.json.partial").write_text(text, encoding="utf-8")
-        os.replace(folder / "config.json.partial", folder / "config.json")
-        if self.codec is not None:
-            self.codec.save(folder / "codec", dtype)
+        tensors = weights.released(self.network, dtype)
+        checkpoint.write(folder, tensors, self.config.to_json(), self.tokenizer, self.codec)
 
     @classmethod
     def load(
@@ -333,13 +298,7 @@ def read_config(folder: Path, tokenizer: Tokenizer | None = None, factor: int = 
 
     ``factor`` is pixels a code, for released configs. Raises ValueError where ids and rows do not fit.
     """
-    file = Path(folder) / "config.json"
-    if not file.is_file():
-        raise ValueError(f"no config.json in {folder}; a model folder holds config.json, weights and tokenizer.json")
-    try:
-        data = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{file} is no JSON object: {error}") from error
+    data = read_json(folder)
     if "limner" in data or tokenizer is None:
         return MMaDAConfig.from_json(data, factor)
     # picture codes begin where the tokenizer ends, whatever the table's size
@@ -356,31 +315,3 @@ def read_config(folder: Path, tokenizer: Tokenizer | None = None, factor: int = 
             f"by name, whose released ids go up to {most}; put the released tokenizer.json there"
         )
     return replace(config, specials=specials)
-
-
-def load_codec(folder: Path, dtype: torch.dtype = torch.float32) -> MagvitCodec:
-    """A codec folder that limner wrote, or a released one, of the published size unless its config says another."""
-    file = folder / "config.json"
-    data = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if data.get("codec") == "magvit":
-        return MagvitCodec.from_folder(folder, dtype)
-    try:
-        return MagvitCodec.from_released(folder, weights.codec_config(data), dtype)
-    except weights.DAMAGED as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise ValueError(f"the codec in {folder} is damaged or was cut short ({reason}); download it again") from error
-
-
-def crop(picture: Picture, side: int) -> Picture:
-    """The shorter side resized to ``side`` (bicubic), then the square in the middle, as RGB."""
-    from PIL import Image as pil
-
-    picture = picture.convert("RGB")
-    width, height = picture.size
-    if (width, height) == (side, side):
-        return picture
-    scale = side / min(width, height)
-    wide, high = max(side, int(width * scale)), max(side, int(height * scale))
-    resized = picture.resize((wide, high), pil.Resampling.BICUBIC)
-    left, top = round((wide - side) / 2), round((high - side) / 2)
-    return resized.crop((left, top, left + side, top + side))
