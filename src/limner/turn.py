@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from limner.models.base import Model, Reply
 from limner.parts import Ask, Conversation, Part, Plan, Sample, Task
@@ -160,3 +161,10 @@ def choose(
                 drawn = draws(model, sample, [seed * 100_003 + repeat])
                 totals[i] += log_prob(model, sample, drawn)[0].total[0].double().cpu()
     return (totals / repeats).softmax(dim=0).tolist()
+
+
+@torch.no_grad()
+def opening(model: Model, conversations: Sequence[Conversation], length: int = 2) -> Tensor:
+    """(B, V) log-probabilities of the first value of a text of ``length`` values, everything in it still unknown."""
+    context = model.context(conversations, [()] * len(conversations), Ask("text", limit=length))
+    return model.process("text").opening(context, length).log_softmax(dim=-1)

@@ -1,22 +1,27 @@
 """One value after another, from left to right. The likelihood is exact: the sum of the values' log-probabilities.
 
-A row ends with the first ``stop`` value; what stands behind it is filler and is not scored. This plain form runs
-the network over the whole sequence at every step.
+A row ends with the first ``stop`` value; what stands behind it is filler and is not scored. The plain form runs the
+network over the whole sequence at every step; a network that remembers what it has read makes the same in less time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from limner.process.base import Context, Draw, Process, Scored, Settings, State
+from limner.process.base import Context, Draw, Process, Scored, Settings, State, Tokens
 
-# ids (B, T), kept (B, T) bool -> logits (B, T, V); the logits at a place are for the value that follows it
-CausalNet = Callable[[Tensor, Tensor], Tensor]
+
+class CausalNet(Protocol):
+    """A network that reads from left to right."""
+
+    def __call__(self, ids: Tensor, kept: Tensor, given: Tokens) -> Tensor:
+        """ids (B, T), kept (B, T) bool, the context that they begin with -> logits (B, t, V) of the last t places, at
+        least from the context's last one on; the logits at a place are for the value that follows it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,19 +38,27 @@ class ArState(State):
 
 @dataclass(frozen=True)
 class Autoregressive(Process[ArState]):
-    """Words from a causal network."""
+    """Words from a causal network. ``making`` is the same network where it may remember what it was asked before: with
+    it parts are made, with ``net`` they are scored. A part may begin with known values."""
 
     net: CausalNet
     stop: int
     filler: int
+    making: CausalNet | None = None
 
     def start(self, context: Context, settings: Settings, noise: Any) -> ArState:
         settings.check()
-        if settings.known is not None:
-            raise ValueError("words made from left to right cannot be filled in between known ones")
-        B, device = context.num_rows, context.given.before.device
-        values = torch.full((B, settings.length), self.filler, dtype=torch.int64, device=device)
-        return ArState(context, settings, noise, values, torch.zeros(B, dtype=torch.bool, device=device))
+        B, N, device = context.num_rows, settings.length, context.given.before.device
+        values = torch.full((B, N), self.filler, dtype=torch.int64, device=device)
+        begin = 0
+        if settings.known is not None and settings.free is not None:
+            begin = int((~settings.free[0]).sum())
+            if bool(settings.free[:, :begin].any() | (~settings.free[:, begin:]).any()):
+                raise ValueError("words made from left to right begin with the known ones, and cannot be filled in")
+            values[:, :begin] = settings.known[:, :begin]
+        settings = replace(settings, known=None, free=None)
+        over = torch.full((B,), begin == N, device=device)
+        return ArState(context, settings, noise, values, over, step=begin)
 
     def step(self, state: ArState) -> ArState:
         s, n = state.settings, state.step
@@ -54,7 +67,7 @@ class Autoregressive(Process[ArState]):
         tokens = state.context.given
         ids = torch.cat([tokens.before, state.values[:, :n]], dim=1)
         kept = torch.cat([tokens.kept, torch.ones_like(state.values[:, :n], dtype=torch.bool)], dim=1)
-        logits = self.net(ids, kept)[:, -1:]
+        logits = (self.making or self.net)(ids, kept, tokens)[:, -1:]
         choice = state.noise.choose("word", n, logits.float(), s.temperature)[:, 0]
         choice = torch.where(state.over, self.filler, choice)
         values = state.values.clone()
@@ -67,6 +80,9 @@ class Autoregressive(Process[ArState]):
     def view(self, state: ArState) -> Tensor:
         return state.values
 
+    def opening(self, context: Context, length: int) -> Tensor:
+        return self.net(context.given.before, context.given.kept, context.given)[:, -1].float()
+
     def draw(self, values: Tensor, noise: Any, level: Tensor | None = None) -> Draw:
         """Everything up to and including the first stop value; nothing is random."""
         stops = (values == self.stop).long()
@@ -74,7 +90,7 @@ class Autoregressive(Process[ArState]):
         return Draw(after == 0, torch.ones(values.shape[0], device=values.device))
 
     def log_prob(self, context: Context, values: Tensor, draw: Draw) -> Scored:
-        ids, kept, where = replace(context.given, after=context.given.after[:, :0]).around(values)
-        logits = self.net(ids, kept)[:, where.start - 1 : where.stop - 1].float()
+        ids, kept, _ = replace(context.given, after=context.given.after[:, :0]).around(values)
+        logits = self.net(ids, kept, context.given)[:, -values.shape[1] - 1 : -1].float()
         picked = logits.log_softmax(dim=-1).gather(2, values[..., None])[..., 0]
         return Scored(torch.where(draw.hidden, picked, torch.zeros_like(picked)), draw.hidden, draw.weight)

@@ -286,6 +286,10 @@ class Process(ABC, Generic[StateT]):
     def log_prob(self, context: Context, values: Tensor, draw: Draw) -> Scored:
         """How likely values (B, N) are, with gradients."""
 
+    def opening(self, context: Context, length: int) -> Tensor:
+        """(B, V) logits of the first of ``length`` values where none is known: how words begin."""
+        raise ValueError(f"{type(self).__name__} does not say how a part begins; ask for words")
+
     def finish(self, state: StateT) -> StateT:
         """Step until every row is done."""
         while not bool(state.done.all()):

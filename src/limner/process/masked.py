@@ -343,6 +343,12 @@ class MaskedBlocks(Process[MaskedState]):
     def view(self, state: MaskedState) -> Tensor:
         return torch.where(state.hidden, state.guess, state.values)
 
+    def opening(self, context: Context, length: int) -> Tensor:
+        values = torch.zeros(context.num_rows, length, dtype=torch.int64, device=context.given.before.device)
+        hidden, first_ = torch.ones_like(values, dtype=torch.bool), torch.zeros_like(values, dtype=torch.bool)
+        first_[:, 0] = True
+        return self.net(*_placed(self.how, context.given, values, hidden, first_)).float()
+
     def draw(self, values: Tensor, noise: Any, level: Tensor | None = None) -> Draw:
         N = values.shape[1]
         t = noise.uniform("level", 0, 1)[:, 0] if level is None else level.float().cpu()

@@ -1,0 +1,178 @@
+"""Any model that answers in words, asked yes or no about a picture: a verifier whose scores are exact.
+
+    p = sum over cases of P(yes) / (sum of P(yes) + sum of P(no))
+
+from the logits of the answer's first value, without sampling. ``Wording`` is how each question is put; the texts that
+the released reward models were tuned on are in ``llava``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.judges.verifier import About, Opinion, Question, unjudged
+from limner.models.base import Model
+from limner.parts import Conversation, Image, Sample, Text, assistant, user
+from limner.turn import opening, rollout
+
+YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
+NO = ("no", "No", "NO", " no", " No", " NO")
+FILE = "verifier.json"  # beside a verifier's checkpoint: its wording, and what it learned from
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How questions are put; ``{prompt}`` stands for what was asked of the generator.
+
+    ``potential`` may be a second turn, after ``clarity`` was answered yes (``follows``). ``critique`` asks what is
+    wrong where the answer to ``reflection`` is no; "" asks nothing.
+    """
+
+    outcome: str = "does this picture show {prompt}? answer yes or no."
+    clarity: str = "this picture is not finished. is it clear enough to tell what it will show? answer yes or no."
+    potential: str = "may it still become a picture of {prompt}? answer yes or no."
+    step: str = "this picture of {prompt} is not finished. does it fit so far? answer yes or no."
+    reflection: str = "does this picture show {prompt}? answer yes or no."
+    critique: str = "this picture was to show {prompt}. what is wrong with it?"
+    follows: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def asked_for(sample: Sample) -> str:
+    """What was asked of the generator: the text of the last user's message."""
+    said = [message.text for message in sample.task.prompt if message.role == "user"]
+    return said[-1] if said else ""
+
+
+def conversation(wording: Wording, question: Question, sample: Sample, text: str = "") -> Conversation:
+    """A question about a sample's last picture; ``text`` replaces the question's own."""
+    pictures = [part for part in sample.reply if isinstance(part, Image)]
+    if not pictures:
+        raise ValueError("there is no picture to ask about")
+    shown = pictures[-1]
+
+    def put(form: str) -> str:
+        return form.replace("{prompt}", asked_for(sample))
+
+    if question == "potential" and wording.follows:
+        first = user(shown, put(wording.clarity))
+        return (first, assistant("yes"), user(put(wording.potential)))
+    return (user(shown, put(text or getattr(wording, question))),)
+
+
+@dataclass(frozen=True)
+class YesNo:
+    """Which first values mean yes and no for a model."""
+
+    yes: tuple[int, ...]
+    no: tuple[int, ...]
+
+    @staticmethod
+    def of(model: Model) -> YesNo:
+        """Every case that the model writes as one value. ValueError where it knows neither word."""
+        yes, no = ({i for text in texts for i in _single(model, text)} for texts in (YES, NO))
+        both = yes & no
+        if not yes - both or not no - both:
+            raise ValueError(f"the model {model.family} does not write yes and no as one value each; ask another model")
+        return YesNo(tuple(sorted(yes - both)), tuple(sorted(no - both)))
+
+    def share(self, log_probabilities: Tensor) -> Tensor:
+        """(B,) probability of yes over yes and no, of log-probabilities (B, V)."""
+        yes = log_probabilities[:, list(self.yes)].double().logsumexp(dim=1)
+        no = log_probabilities[:, list(self.no)].double().logsumexp(dim=1)
+        return torch.sigmoid(yes - no)
+
+
+def _single(model: Model, text: str) -> list[int]:
+    try:
+        model.check_prompt((user(text),))
+    except ValueError:
+        return []  # a word that the model does not know
+    ids = model.encode([Text(text)])[0].tolist()
+    return ids[:1] if len(ids) <= 2 else []
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model as a verifier. ``length`` is the room for an answer that it was trained with; ``rows`` are asked at a
+    time. Where a model writes bytes or otherwise has no value for yes, ``likely`` gives (B,) probabilities of yes."""
+
+    model: Model
+    wording: Wording = Wording()
+    about: About = field(default_factory=lambda: About("a model asked yes or no"))
+    length: int = 2
+    rows: int = 64
+    likely: Callable[[Sequence[Conversation]], Tensor] | None = None
+
+    def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
+        found: list[Opinion] = []
+        for begin in range(0, len(samples), self.rows):
+            found += self._some(question, samples[begin : begin + self.rows])
+        return found
+
+    def _some(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
+        asked: list[tuple[int, Conversation]] = []
+        found: list[Opinion] = [unjudged("")] * len(samples)
+        for i, sample in enumerate(samples):
+            try:
+                put = conversation(self.wording, question, sample)
+                self.model.check_prompt(put)
+                asked.append((i, put))
+            except ValueError as error:
+                found[i] = unjudged(str(error))
+        if not asked:
+            return found
+        chances = self._chances([put for _, put in asked]).tolist()
+        for (i, _), chance in zip(asked, chances, strict=True):
+            found[i] = Opinion(chance)
+        if question == "reflection" and self.wording.critique:
+            wrong = [i for i, _ in asked if not found[i].says]
+            for i, text in zip(wrong, self._critiques([samples[i] for i in wrong]), strict=True):
+                found[i] = replace(found[i], text=text)
+        return found
+
+    def _chances(self, conversations: Sequence[Conversation]) -> Tensor:
+        if self.likely is not None:
+            return self.likely(conversations)
+        return YesNo.of(self.model).share(opening(self.model, conversations, self.length))
+
+    def _critiques(self, samples: Sequence[Sample]) -> list[str]:
+        if not samples:
+            return []
+        put = [conversation(self.wording, "reflection", sample, self.wording.critique) for sample in samples]
+        tasks = [replace(sample.task, prompt=each) for sample, each in zip(samples, put, strict=True)]
+        plan = self.model.plan(("text",))
+        return [made.text or "" for made in rollout(self.model, tasks, plan, [s.seed for s in samples])]
+
+
+def save_about(folder: Path, wording: Wording, about: About, length: int = 2) -> None:
+    """Write ``verifier.json`` beside a checkpoint."""
+    value = {"wording": wording.to_json(), "about": asdict(about), "length": length}
+    (Path(folder) / FILE).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def read_about(folder: Path) -> Mapping[str, Any]:
+    """The options of ``Asked`` that stand beside a checkpoint: those of a model that was never trained to verify are
+    none."""
+    path = Path(folder) / FILE
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "wording": Wording(**value["wording"]),
+            "about": About(**value["about"]),
+            "length": int(value["length"]),
+        }
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} does not describe a verifier: {error}") from error
