@@ -10,7 +10,7 @@ from limner.process.noise import Noise
 V, STOP, FILLER = 4, 3, 0
 
 
-def net(ids, kept):
+def net(ids, kept, given=None):
     """Logits for the value after each place, from the sum of everything up to there that is kept."""
     table = Noise.of([4]).normal("table", 0, 16 * V).reshape(16, V)
     return table[(3 * ids * kept).cumsum(dim=1).remainder(16)]
@@ -90,7 +90,26 @@ def test_a_complete_state_is_not_stepped_any_further(context, settings):
     assert torch.equal(again.values, end.values) and again.done.all()
 
 
-def test_known_words_are_refused(context, settings):
-    known = torch.zeros(1, 3, dtype=torch.int64)
+def test_a_part_goes_on_from_known_values_and_is_not_filled_in_between(context, settings):
+    known, free = torch.tensor([[2, 1, 0, 0]]), torch.tensor([[False, False, True, True]])
+    begun = PROCESS.start(context([2]), replace(settings(4, 4), known=known, free=free), Noise.of([1]))
+    end = PROCESS.finish(begun)
+    assert PROCESS.view(end)[0, :2].tolist() == [2, 1] and end.step - begun.step <= 2
+    whole = PROCESS.start(context([2]), replace(settings(4, 4), known=known, free=known < 0), Noise.of([1]))
+    assert whole.done.all() and torch.equal(PROCESS.view(whole), known)
     with pytest.raises(ValueError, match="left to right"):
-        PROCESS.start(context([2]), replace(settings(3, 3), known=known, free=known == 0), Noise.of([1]))
+        PROCESS.start(context([2]), replace(settings(4, 4), known=known, free=~free), Noise.of([1]))
+
+
+def test_what_is_made_comes_from_the_network_that_remembers(context, settings):
+    asked = []
+
+    def making(ids, kept, given):
+        asked.append(given)
+        return net(ids, kept)[:, -1:]
+
+    given = context([2, 1])
+    ends = [
+        p.finish(p.start(given, settings(4, 4), Noise.of([1, 2]))) for p in (PROCESS, replace(PROCESS, making=making))
+    ]
+    assert torch.equal(ends[0].values, ends[1].values) and all(tokens is given.given for tokens in asked)

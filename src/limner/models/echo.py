@@ -171,7 +171,7 @@ class Echo(Model):
         sums = torch.where(kept, ids, 0).cumsum(dim=1).gather(1, begin.clamp(min=0))
         return echoed, sums.remainder(MOODS)
 
-    def _next_words(self, ids: Tensor, kept: Tensor) -> Tensor:
+    def _next_words(self, ids: Tensor, kept: Tensor, given: Tokens) -> Tensor:
         """(B, T, V): the logits at a place are for the word that follows it."""
         echoed, mood = self._source(ids, kept, False, 1)
         return self._echo(echoed) + self.before[ids] + self.mood[mood]

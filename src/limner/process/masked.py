@@ -392,7 +392,8 @@ class MaskedCanvas(Process[MaskedState]):
     False gives the plain T (1 - k/S). ``over_all`` counts the schedule over the whole canvas when only a part is
     free (official); False counts the free codes, so an inpainted hole is filled evenly. ``codes_temperature`` sharpens
     or softens the choice of a code itself; the papers use 1. ``settings.temperature`` 0 takes the likeliest codes.
-    ``together`` as in `MaskedBlocks`.
+    ``together`` as in `MaskedBlocks`. ``making`` is the same network where it may remember what stands before the
+    picture: with it pictures are made, with ``net`` they are scored.
     """
 
     net: MaskedNet
@@ -402,6 +403,7 @@ class MaskedCanvas(Process[MaskedState]):
     over_all: bool = False
     codes_temperature: float = 1.0
     together: bool = False
+    making: MaskedNet | None = None
 
     def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
         return _start(context, settings, noise)
@@ -412,7 +414,7 @@ class MaskedCanvas(Process[MaskedState]):
         wanted = state.hidden & ~state.over[:, None]
         if not bool(wanted.any()):
             return replace(state, step=k)
-        logits = _guided(self.net, self.how, state, wanted, self.together)
+        logits = _guided(self.making or self.net, self.how, state, wanted, self.together)
         sharpness = self.codes_temperature if s.temperature > 0 else 0.0
         choice = state.noise.choose("code", state.step, logits, sharpness, wanted)
         guess = _spread(choice, wanted, state.values)
