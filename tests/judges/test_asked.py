@@ -54,7 +54,7 @@ def test_words_from_left_to_right_open_alike():
     model = Echo()
     logs = opening(model, [(user("yes"),), (user("no way"),)])
     context = model.context([(user("yes"),)], [()], Ask("text", limit=2))
-    first = model.process("text").net(context.given.before, context.given.kept)[0, -1].log_softmax(-1)
+    first = model.process("text").net(context.given.before, context.given.kept, context.given)[0, -1].log_softmax(-1)
     torch.testing.assert_close(logs[0], first.detach())
 
 

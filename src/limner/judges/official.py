@@ -16,7 +16,7 @@ UNREADABLE = 50.0  # the "no" of a potential that was answered with another word
 
 
 def filtered(logits: Tensor, top_k: int = TOP_K, top_p: float = TOP_P) -> Tensor:
-    """Probabilities (..., V) of logits (..., V) after both filters: the k largest, then the fewest of the likeliest with
+    """Probabilities (..., V) of logits (..., V) after both filters: the k largest, then the fewest likeliest with
     a sum of at least ``top_p``."""
     logits = logits.float()
     kept = logits.topk(min(top_k, logits.shape[-1]), dim=-1).values[..., -1:]
