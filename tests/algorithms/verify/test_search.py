@@ -3,7 +3,7 @@
 import pytest
 
 from limner.algorithms.verify.policies import chance, none, orm, parm, prm, survey
-from limner.algorithms.verify.search import SPENT, Event, Job, Ledger, jobs_of, search
+from limner.algorithms.verify.search import SPENT, Event, Job, Ledger, Searcher, jobs_of
 from limner.judges.verifier import About, Judged, Opinion, coincidence
 from limner.models.echo import Echo
 from limner.parts import Ask, Task, Verdict, user
@@ -16,6 +16,10 @@ PLAN = (Ask("image"),)
 
 def light(sample):
     return sum(sample.image.convert("L").tobytes()) / (255 * 256)
+
+
+def search(model, jobs, plan, verifier, policy, **more):
+    return Searcher(model, plan, verifier, policy, **more).search(jobs)
 
 
 class Seen:

@@ -1,7 +1,5 @@
 """Policies carried out: the candidates of many tasks are rows of one state, pruned, copied and looked at together.
 
-    found = search(model, jobs, plan, verifier, parm(), 20)
-
 Every look is an event with its cost, whoever watches; the same events are the trace. Letters: N candidates of a job.
 """
 
@@ -96,7 +94,8 @@ OnEvent = Callable[[Event], None]
 @dataclass(frozen=True)
 class Job:
     """One wanted picture: the task it is judged by, the seeds of its candidates, and, where it is not the task's own
-    prompt, the conversation that the generator sees."""
+    prompt, the conversation that the generator sees. ``offset`` is the number of its first path, where these are only
+    some of all candidates (``wave``)."""
 
     task: Task
     seeds: tuple[int, ...]
@@ -104,6 +103,8 @@ class Job:
     output: int = 0
     round: int = 0
     conversation: Conversation | None = None
+    offset: int = 0
+    wave: bool = False
 
     @property
     def prompt(self) -> Conversation:
@@ -113,11 +114,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    """The chosen candidate of a job; ``opinion`` is the last one that was asked of it, if any."""
+    """The chosen candidate of a job; ``opinion`` is the last one that was asked of it, if any. ``rounds`` of
+    self-correction were made."""
 
     sample: Sample
     choice: Choice
     opinion: Opinion | None
+    rounds: int = 0
 
 
 Key = tuple[int, int]  # job, path
@@ -138,7 +141,7 @@ class _Running:
     search: Search
     wish: Wish | None = None
     choice: Choice | None = None
-    pending: list[Event] = field(default_factory=list)
+    pending: dict[int, Event] = field(default_factory=dict)  # by path, until what was decided is known
     last: dict[int, Opinion] = field(default_factory=dict)
 
 
@@ -156,19 +159,40 @@ class Searcher:
         ledger: Ledger | None = None,
         views: bool = True,
         clock: Callable[[], float] = time.perf_counter,
+        rows: int = 64,
     ) -> None:
         if policy.questions and verifier is None:
             raise ValueError(f"the policy {policy.name} asks for {', '.join(policy.questions)}; give a verifier")
         if not plan:
             raise ValueError("the plan is empty: ask for at least one part, such as Ask('image')")
         self.model, self.plan, self.verifier, self.policy = model, plan, verifier, policy
-        self.on_event, self.views, self.clock = on_event, views, clock
+        self.on_event, self.views, self.clock, self.rows = on_event, views, clock, rows
         self.ledger = ledger if ledger is not None else Ledger()
         self.steps = 0
         self.jobs: list[Job] = []
         self.standing: dict[Key, Reply] = {}
         self.lanes: list[_Lane] = []
         self._shown: dict[tuple[Key, int], Part] = {}
+
+    def search(self, jobs: Sequence[Job]) -> list[Found]:
+        """The chosen candidate of every job; about ``rows`` candidates are made at a time."""
+        found: list[Found] = []
+        for some in _filled(jobs, self.rows):
+            found += self.run(some, first=not found)
+        return found
+
+    def ask(self, question: Question, samples: Sequence[Sample]) -> tuple[list[Opinion], float]:
+        """(What the verifier says of them, the seconds it took), entered in the ledger."""
+        assert self.verifier is not None
+        begun = self.clock()
+        opinions = self.verifier(question, samples)
+        spent = self.clock() - begun
+        if len(opinions) != len(samples):
+            raise ValueError(f"the verifier gave {len(opinions)} opinions on {len(samples)} candidates")
+        self.ledger.verifier_seconds += spent
+        self.ledger.calls += 1
+        self.ledger.looks += len(samples)
+        return opinions, spent
 
     @torch.no_grad()
     def run(self, jobs: Sequence[Job], first: bool = True) -> list[Found]:
@@ -258,7 +282,6 @@ class Searcher:
         self.ledger.generator_seconds += self.clock() - begun
 
     def _look(self, looking: Sequence[tuple[int, _Running, Look]]) -> None:
-        assert self.verifier is not None
         by_question: dict[Question, list[Key]] = {}
         for j, _, wish in looking:
             by_question.setdefault(wish.question, []).extend((j, p) for p in wish.paths)
@@ -266,19 +289,12 @@ class Searcher:
         events: dict[Key, Event] = {}
         for question, keys in by_question.items():
             samples = self._samples(keys)
-            begun = self.clock()
-            opinions = self.verifier(question, samples)
-            spent = self.clock() - begun
-            if len(opinions) != len(samples):
-                raise ValueError(f"the verifier gave {len(opinions)} opinions on {len(samples)} candidates")
-            self.ledger.verifier_seconds += spent
-            self.ledger.calls += 1
-            self.ledger.looks += len(samples)
+            opinions, spent = self.ask(question, samples)
             for key, sample, opinion in zip(keys, samples, opinions, strict=True):
                 answers[key] = opinion
                 events[key] = self._event(key, question, sample, opinion, spent / len(samples))
         for j, each, wish in looking:
-            each.pending += [events[j, p] for p in wish.paths]
+            each.pending = {p: events[j, p] for p in wish.paths}
             each.last |= {p: answers[j, p] for p in wish.paths}
             self._send(each, [answers[j, p] for p in wish.paths])
 
@@ -287,18 +303,15 @@ class Searcher:
         try:
             wish = next(each.search) if answer is None else each.search.send(answer)
             while isinstance(wish, Note):
-                decisions = wish.decisions
-                each.pending = [
-                    replace(e, decision=decisions.get(e.path, e.decision)) if e.path is not None else e
-                    for e in each.pending
-                ]
+                noted = wish.decisions
+                each.pending = {p: replace(e, decision=noted.get(p, e.decision)) for p, e in each.pending.items()}
                 wish = each.search.send([])
             each.wish = wish
         except StopIteration as end:
             each.wish, each.choice = None, end.value
-        for event in each.pending:
-            self._tell(event)
-        each.pending = []
+        for event in each.pending.values():
+            self.tell(event)
+        each.pending = {}
 
     # what stands
 
@@ -331,24 +344,27 @@ class Searcher:
         assert each.choice is not None
         (sample,) = self._samples([(j, each.choice.path)])
         job, path = self.jobs[j], each.choice.path
-        self._tell(
+        choice = replace(each.choice, path=path + job.offset)
+        kind, cost = "wave" if job.wave else "choice", self.ledger.to_json()
+        self.tell(
             Event(
-                "choice", job.name, job.output, job.round, path, sample.seed,
-                steps=self.steps, decision=self.policy.name, cost=self.ledger.to_json(), why=each.choice.why,
+                kind, job.name, job.output, job.round, choice.path, sample.seed,
+                steps=self.steps, decision=self.policy.name, cost=cost, why=choice.why,
             )
         )  # fmt: skip
-        return Found(sample, each.choice, each.last.get(path))
+        return Found(sample, choice, each.last.get(path))
 
     def _event(self, key: Key, question: Question, sample: Sample, opinion: Opinion, seconds: float) -> Event:
         job, step = self.jobs[key[0]], max(shown for known, shown in self._shown if known == key)
         view = sample.reply[-1].raw if self.views else None
         cost = {"verifier_seconds": round(seconds, 4)}
         return Event(
-            "look", job.name, job.output, job.round, key[1], sample.seed, step, self.steps,
+            "look", job.name, job.output, job.round, key[1] + job.offset, sample.seed, step, self.steps,
             question, opinion, None, view, cost,
         )  # fmt: skip
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
+        """Tell whoever watches."""
         if self.on_event is not None:
             self.on_event(event)
 
@@ -358,32 +374,12 @@ def jobs_of(tasks: Sequence[Task], n: int, seeds: Sequence[int], spread: int = 1
     With one candidate, a picture is the one that is made of that seed alone."""
     if n < 1:
         raise ValueError(f"n={n} candidates cannot be chosen from; give 1 or more")
+    named = [replace(task, id=task.id or f"task {t}") for t, task in enumerate(tasks)]
     return [
-        Job(task, tuple(seed + spread * i for i in range(n)), task.id or f"task {t}", output)
-        for t, task in enumerate(tasks)
+        Job(task, tuple(seed + spread * i for i in range(n)), task.id, output)
+        for task in named
         for output, seed in enumerate(seeds)
     ]
-
-
-def search(
-    model: Model,
-    jobs: Sequence[Job],
-    plan: Plan,
-    verifier: Verifier | None,
-    policy: Policy,
-    *,
-    rows: int = 64,
-    on_event: OnEvent | None = None,
-    ledger: Ledger | None = None,
-    views: bool = True,
-    clock: Callable[[], float] = time.perf_counter,
-) -> list[Found]:
-    """The chosen candidate of every job; about ``rows`` candidates are made at a time."""
-    found: list[Found] = []
-    for some in _filled(jobs, rows):
-        searcher = Searcher(model, plan, verifier, policy, on_event=on_event, ledger=ledger, views=views, clock=clock)
-        found += searcher.run(some, first=not found)
-    return found
 
 
 def _filled(jobs: Sequence[Job], rows: int) -> Iterable[list[Job]]:
