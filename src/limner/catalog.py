@@ -11,6 +11,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +27,41 @@ DTYPES = ("float32", "bfloat16", "float16")
 FAMILIES: dict[str, str] = {
     "echo": "limner.models.echo:Echo",
     "mmada": "limner.models.mmada.model:MMaDA",
+    "showo": "limner.models.showo.model:ShowO",
+    "mindomni": "limner.models.mindomni.model:MindOmni",
 }
 # family -> "module:function" that writes a released checkpoint in limner's layout
-CONVERTERS: dict[str, str] = {"mmada": "limner.models.mmada.convert:convert"}
+CONVERTERS: dict[str, str] = {
+    "mmada": "limner.models.mmada.convert:convert",
+    "showo": "limner.models.showo.convert:convert",
+}
 # what released configs call a family
-MODEL_TYPES: dict[str, str] = {"mmada": "mmada", "llada": "mmada"}
-# family -> option -> where on the hub that part of its released models stands
-COMPANIONS: dict[str, dict[str, str]] = {"mmada": {"codec": "showlab/magvitv2"}}
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+MODEL_TYPES: dict[str, str] = {"mmada": "mmada", "llada": "mmada", "Showo": "showo"}
+# what stands in a released folder that says nothing of itself -> the family
+LAYOUTS: dict[tuple[str, ...], str] = {("mllm/config.json", "image_decoder/config.json", "vae/config.json"): "mindomni"}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A part of a family's released models that stands elsewhere on the hub. It is not needed where the model's folder
+    has ``here``, nor where the config field ``when`` is false; without ``weights`` its JSON files are all of it."""
+
+    home: str
+    here: str
+    when: str = ""
+    weights: bool = True
+
+
+# family -> option -> that part of its released models
+COMPANIONS: dict[str, dict[str, Companion]] = {
+    "mmada": {"codec": Companion("showlab/magvitv2", "codec")},
+    "showo": {
+        "codec": Companion("showlab/magvitv2", "codec"),
+        "words": Companion("microsoft/phi-1_5", "tokenizer.json", weights=False),
+        "vision": Companion("openai/clip-vit-large-patch14-336", "vision", when="w_clip_vit"),
+    },
+}
 
 
 def names() -> list[str]:
@@ -50,7 +78,7 @@ def find(name_or_path: str | Path) -> Path:
     if text in names():
         return PRETRAINED / text
     folder = Path(name_or_path).expanduser()
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() or laid_out(folder):
         return folder
     if folder.is_dir():
         raise ValueError(f"the folder {text!r} holds no config.json; give the folder that a run released")
@@ -60,41 +88,63 @@ def find(name_or_path: str | Path) -> Path:
     raise ValueError(f"no model called {text!r}; there are: {known}; or give the path of a checkpoint folder")
 
 
+def laid_out(folder: Path) -> str | None:
+    """The family that a folder without a `config.json` of its own belongs to, by the files in it."""
+    return next((family for files, family in LAYOUTS.items() if all((folder / file).is_file() for file in files)), None)
+
+
 def is_hub_id(text: str) -> bool:
-    """Whether this names a repository on the hub, `owner/name`, and not something in a folder that is here."""
-    return HUB_ID.fullmatch(text) is not None and not Path(text).parent.is_dir()
+    """Whether this names a repository on the hub, `owner/name`, or a folder in one, and nothing in a folder here."""
+    return HUB_ID.fullmatch(text) is not None and not Path(text.partition("/")[0]).is_dir()
 
 
-def download(name: str) -> Path:
-    """The folder of a hub repository's configs and weights, from the cache if it is there; no code is fetched."""
+def download(name: str, weights: bool = True) -> Path:
+    """The folder of a hub repository's configs and weights, from the cache if it is there; no code is fetched. A third
+    part of the name is a folder in the repository, which alone is fetched."""
     from huggingface_hub import snapshot_download
 
+    owner, repository, *inside = name.split("/")
+    front = "".join(f"{part}/" for part in inside)
+    folder = Path()
     try:
-        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.bin"]))
+        for kind in ("*.safetensors", "*.bin", "*.pt") if weights else ("tokenizer*",):
+            wanted = [f"{front}*.json", f"{front}{kind}"]
+            folder = Path(snapshot_download(f"{owner}/{repository}", allow_patterns=wanted), *inside)
+            if any(folder.glob(kind)) and not lacking(folder):
+                break
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise ValueError(
             f"there is no folder {name!r}, and the hub gives no repository of that name ({reason}); "
             "go online, or download it elsewhere and give its path"
         ) from error
+    if not folder.is_dir():
+        raise ValueError(f"the hub's repository {owner}/{repository} has no folder {front!r}; look up its name there")
     return folder
+
+
+def lacking(folder: Path) -> list[str]:
+    """The parts of a folder of several parts that have no weights yet."""
+    parts = {file.partition("/")[0] for files in LAYOUTS for file in files} if laid_out(folder) else set()
+    return sorted(part for part in parts if not any((folder / part).glob("*.safetensors")))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The `config.json` of a checkpoint folder with its family as `family`; ValueError for none or an unknown one."""
     path = folder / "config.json"
+    family = laid_out(folder)
+    if family is not None and not path.is_file():
+        return {"family": family}
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no object with a family")
-    family, kind = config.get("family"), config.get("model_type")
+    family, kind = config.get("family", family), config.get("model_type", config.get("_class_name"))
     if family is None and isinstance(kind, str):
         if kind not in MODEL_TYPES:
-            raise ValueError(f"{path} is of model_type {kind!r}; limner reads: {', '.join(sorted(MODEL_TYPES))}")
+            raise ValueError(f"{path} is of model_type {kind!r}; limner reads: {', '.join(sorted(MODEL_TYPES, key=str.lower))}")
         family = MODEL_TYPES[kind]
     if not isinstance(family, str) or family not in FAMILIES:
         raise ValueError(f"{path} names the family {family!r}; known families: {', '.join(sorted(FAMILIES))}")
@@ -120,14 +170,17 @@ def converter(folder: Path) -> Callable[..., dict[str, Any]]:
 
 def companions(name_or_path: str | Path, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     """``options`` with folders in place of hub ids, and with what a model from the hub keeps in other repositories."""
-    wanted = COMPANIONS.get(read_config(folder)["family"], {})
+    config = read_config(folder)
+    wanted = COMPANIONS.get(config["family"], {})
     found = {name: value for name, value in options.items() if value is not None}
-    for option, home in wanted.items():
-        if option not in found and is_hub_id(str(name_or_path)) and not (folder / option).is_dir():
-            found[option] = home
+    for option, companion in wanted.items():
+        needed = not (folder / companion.here).exists() and (not companion.when or bool(config.get(companion.when)))
+        if option not in found and needed and is_hub_id(str(name_or_path)):
+            found[option] = companion.home
         place = found.get(option)
         if place is not None:
-            found[option] = Path(place).expanduser() if not is_hub_id(str(place)) else download(str(place))
+            known = is_hub_id(str(place))
+            found[option] = download(str(place), companion.weights) if known else Path(place).expanduser()
     return found
 
 

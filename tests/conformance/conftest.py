@@ -12,9 +12,15 @@ from limner.codecs.magvit_layers import Stack
 from limner.codecs.quantise import Quantiser
 from limner.models.base import Model
 from limner.models.echo import Echo
+from limner.models.mindomni import config as mindomni_config
+from limner.models.mindomni import small as mindomni_small
+from limner.models.mindomni import tokenizer as mindomni_tokenizer
 from limner.models.mmada.config import Defaults, MMaDAConfig
 from limner.models.mmada.model import MMaDA
 from limner.models.mmada.tokenizer import find_specials, make_word_tokenizer
+from limner.models.showo import config as showo_config
+from limner.models.showo import tokenizer as showo_tokenizer
+from limner.models.showo.model import ShowO
 from limner.parts import Conversation, Image, PartKind, Plan, Sample, Task, user
 from limner.process.base import Draw, Scored
 from limner.turn import draws, log_prob, rollout
@@ -92,6 +98,56 @@ def mmada() -> Case:
     return Case(model, conversations, model.plan(["thinking", "image", "text"]), ("image", "thinking", "text"))
 
 
+def showo() -> Case:
+    tokenizer = showo_tokenizer.make_word_tokenizer(["a red cat", "two blue dogs in the snow", "what is this?"])
+    stack = Stack(base=16, widths=(1,), blocks=(1,), patch=8, groups=8)
+    torch.manual_seed(0)
+    codec = MagvitCodec(MagvitConfig(stack, stack, Quantiser("lfq", (2,) * 4)))
+    vocabulary = tokenizer.get_vocab_size()
+    base = showo_config.small(vocabulary, showo_tokenizer.find_specials(tokenizer), codec.num_codes)
+    defaults = replace(base.defaults, text_limit=6, thinking_limit=8, size=32, picture_steps=4)
+    config = replace(
+        base,
+        width=32,
+        layers=2,
+        heads=2,
+        mlp=64,
+        text_budget=64,
+        grids={32: 4},
+        defaults=defaults,
+        places=64,
+        templates=showo_tokenizer.SHORT,
+    )
+    model = ShowO(config, tokenizer, codec)
+    with torch.no_grad():
+        for name, weight in model.network.named_parameters():
+            if weight.ndim > 1:
+                weight.mul_(8.0)
+            assert torch.isfinite(weight).all(), name
+    conversations = ((user("a red cat"),), (user("what is this?", ramp()),), (user("two blue dogs in the snow"),))
+    return Case(model, conversations, model.plan(["thinking", "image", "text"]))
+
+
+def mindomni() -> Case:
+    config = mindomni_config.tiny(text_limit=4, thinking_limit=6, size=16, steps=4)
+    config = replace(config, first_step="official", max_pixels=32 * 32, negative="a cat")
+    words = ["a red cat", "two blue dogs in the snow", "what is this?"]
+    tokenizer = mindomni_tokenizer.make_tokenizer(words, (config.system, config.think, config.instruction))
+    sizes = mindomni_small.Sizes(
+        width=32, layers=2, heads=2, kv_heads=1, mlp=64, length=256, sight=32, sight_layers=1, sight_heads=2,
+        sight_mlp=32, patch=8, decoder=32, decoder_layers=2, decoder_heads=2, decoder_mlp=64, vae=(8, 8), vae_groups=4,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = mindomni_small.fresh(config, tokenizer, sizes)
+    with torch.no_grad():
+        for part in (model.mllm, model.connector, model.decoder):
+            for weight in part.parameters():
+                if weight.ndim > 1:
+                    weight.mul_(8.0)
+    conversations = ((user("a red cat"),), (user("what is this?", ramp()),), (user("two blue dogs in the snow"),))
+    return Case(model, conversations, model.plan(["thinking", "image", "text"]), ())
+
+
 def hurried(way: str, guidance: float = 0.0) -> Case:
     """MMaDA with a fast way for words."""
     case = mmada()
@@ -101,7 +157,9 @@ def hurried(way: str, guidance: float = 0.0) -> Case:
 
 FAMILIES: dict[str, Callable[[], Case]] = {
     "echo": echo,
+    "mindomni": mindomni,
     "mmada": mmada,
+    "showo": showo,
     "mmada-threshold-dual": lambda: hurried("threshold=0.3+dual"),
     "mmada-revoke": lambda: hurried("threshold=0.2+revoke=0.5"),
     "mmada-factor-prefix-guided": lambda: hurried("factor=1.5+prefix", 0.5),

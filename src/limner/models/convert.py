@@ -46,6 +46,7 @@ def convert(
     *,
     codec: Path | None = None,
     words: Path | None = None,
+    beside: Mapping[str, Path] | None = None,
     dtype: torch.dtype | None = None,
     certify: bool = False,
     reference: Path | None = None,
@@ -53,10 +54,11 @@ def convert(
     """Write ``source`` (a model folder, released or limner's) to the new folder ``target``; what the certificate says.
 
     ``target`` appears whole or not at all. ``codec`` is the codec's folder (default: ``codec/`` inside the source),
-    ``words`` that of ``tokenizer.json`` (default: the source); ``dtype`` None keeps the weights' own. ``certify``
-    writes the certificate: names, shapes, types and SHA-256 of every tensor, read back from what was written, and, with
-    a ``reference`` folder recorded from these very weights, how far the written model is from it (computed in float32).
-    Raises ValueError for a source that does not fit and for a target that exists.
+    ``words`` that of ``tokenizer.json`` (default: the source), ``beside`` are folders to be copied, by their new names;
+    ``dtype`` None keeps the weights' own. ``certify`` writes the certificate: names, shapes, types and SHA-256 of every
+    tensor, read back from what was written, and, with a ``reference`` folder recorded from these very weights, how far
+    the written model is from it (computed in float32). Raises ValueError for a source that does not fit and for a
+    target that exists.
     """
     source, target = Path(source), Path(target)
     if target.exists():
@@ -75,28 +77,28 @@ def convert(
     wanted = checkpoint.describe((name, tensor.to(kept)) for name, tensor in tensors.items())
     del tensors
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    part = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
     try:
-        save_file(
-            checkpoint.released(network, form.names, kept), beside / "model.safetensors", metadata={"format": "pt"}
-        )
+        save_file(checkpoint.released(network, form.names, kept), part / "model.safetensors", metadata={"format": "pt"})
         text = json.dumps(config.to_json(), indent=1, ensure_ascii=False) + "\n"
-        (beside / "config.json").write_text(text, encoding="utf-8")
+        (part / "config.json").write_text(text, encoding="utf-8")
         if tokenizer is not None:
-            shutil.copyfile(spoken / "tokenizer.json", beside / "tokenizer.json")
+            shutil.copyfile(spoken / "tokenizer.json", part / "tokenizer.json")
         if shows is not None:
-            shows.save(beside / "codec")
+            shows.save(part / "codec")
+        for name, folder in (beside or {}).items():
+            shutil.copytree(folder, part / name)
         about: dict[str, Any] = {"family": form.family, "names_matched": matched["names_matched"]}
         about |= {"parameters": matched["parameters"], "dtype": str(kept).removeprefix("torch.")}
         about |= {"source_dtypes": matched["dtypes"], "tokenizer": tokenizer is not None, "codec": shows is not None}
         if certify or reference is not None:
-            about |= _certificate(form, beside, source, wanted, reference)
-            (beside / "certificate.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, target)
+            about |= _certificate(form, part, source, wanted, reference)
+            (part / "certificate.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, target)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
     return about
 
 
