@@ -40,3 +40,10 @@ def opinion(question: Question, word: str, yes: float, no: float) -> Opinion:
     if question == "potential":
         return Opinion(yes if told else 0.0, no if told else UNREADABLE, said == "yes", said)
     return Opinion(yes if told else 0.0, None, said == "yes", said)
+
+
+def sampled(chances: Tensor, point: float) -> int:
+    """The id that a random number in [0, 1) chooses from probabilities (V,)."""
+    cumulative = chances.double().cumsum(dim=0)
+    place = torch.searchsorted(cumulative, point * cumulative[-1:], right=True)
+    return int(place.clamp(max=len(chances) - 1))

@@ -11,6 +11,7 @@ Questions are names, so that a policy says what it wants to know and a verifier 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -94,6 +95,34 @@ class Judged:
             else Opinion(v.score, says=v.score >= self.threshold, text=v.why)
             for v in verdicts
         ]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A verifier whose failures are answers: what it raises, opinions that are missing, and numbers that are none leave
+    candidates unjudged, with the reason."""
+
+    verifier: Verifier
+
+    @property
+    def about(self) -> About:
+        """The verifier's."""
+        return self.verifier.about
+
+    def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
+        try:
+            opinions = self.verifier(question, samples)
+        except Exception as error:  # whatever a judge's code raises, the pictures are not lost
+            return [unjudged(f"{self.about.name} failed: {type(error).__name__}: {error}")] * len(samples)
+        if len(opinions) != len(samples):
+            why = f"{self.about.name} gave {len(opinions)} opinions on {len(samples)} candidates"
+            return [unjudged(why)] * len(samples)
+        return [self._checked(opinion) for opinion in opinions]
+
+    def _checked(self, opinion: Opinion) -> Opinion:
+        if opinion.yes is None or math.isfinite(opinion.yes):
+            return opinion
+        return unjudged(f"{self.about.name} gave the score {opinion.yes}")
 
 
 def coincidence(about: About, metric: str, prompts: str) -> str:
