@@ -83,6 +83,7 @@ class Flow(Process[FlowState]):
     ``shift`` bends the time grid. ``chance`` is the scale a of the noise that steps add, a sqrt((1 - t) / t); 0 adds
     none. ``temperature`` of the settings scales all noise; 0 takes the same noise for every seed and adds none.
     ``rounding`` keeps latents and times in a smaller type between steps, as published; None keeps float32.
+    ``making`` is the same network where it may remember conditions: with it pictures are made, with ``net`` scored.
     ``levels`` also tells what the picture's tokens were after every level, for objectives that compare them.
     """
 
@@ -91,6 +92,7 @@ class Flow(Process[FlowState]):
     chance: float = 0.0
     rounding: torch.dtype | None = None
     levels: LevelsNet | None = None
+    making: FlowNet | None = None
 
     def start(self, context: Context, settings: Settings, noise: Any) -> FlowState:
         settings.check()
@@ -157,7 +159,7 @@ class Flow(Process[FlowState]):
         self, context: Context, settings: Settings, before: Tensor, after: Tensor, step: int
     ) -> tuple[Tensor, Tensor]:
         """(exact log-density (B,) of latents after a step given those before, mean (B, N)), with gradients."""
-        mean, deviation = self.transition(context, settings, before, step)
+        mean, deviation = replace(self, making=None).transition(context, settings, before, step)
         if not deviation > 0:
             raise ValueError("a step without chance has no density; set chance and temperature above 0")
         return gaussian_log_prob(after, mean, deviation), mean
@@ -172,20 +174,32 @@ class Flow(Process[FlowState]):
         velocity = self._guided(context, settings.guidance, latents, time, step == 0)
         mean = self._rounded(latents.to(velocity.dtype) + width * velocity)
         guess = latents + (1 - now) * velocity.float()
-        if not self.chance:
+        deviation = self._deviation(settings.steps, step)
+        if not deviation:
             return mean, 0.0, guess
-        # at the noise itself the scale is that of the first step's end
-        at = now or float(grid[1])
-        scale = self.chance * math.sqrt((1 - at) / at)
         noise = latents - now * velocity.float()
-        mean = mean - width * scale**2 / (2 * (1 - now)) * noise
-        return mean, scale * math.sqrt(width), guess
+        mean = mean - deviation**2 / (2 * (1 - now)) * noise
+        return mean, deviation, guess
+
+    def _deviation(self, steps: int, step: int) -> float:
+        """Of the noise that a step adds at temperature 1."""
+        if not self.chance:
+            return 0.0
+        grid = time_grid(steps, self.shift)
+        # at the noise itself the scale is that of the first step's end
+        at = float(grid[step]) or float(grid[1])
+        width = float(grid[step + 1] - grid[step])
+        return self.chance * math.sqrt((1 - at) / at * width) if at < 1 else 0.0
+
+    def deviation(self, settings: Settings, step: int) -> float:
+        """Of the noise that a step adds."""
+        return settings.temperature * self._deviation(settings.steps, step)
 
     def _guided(self, context: Context, w: float, latents: Tensor, time: Tensor, first: bool) -> Tensor:
         sides = [context.given, context.dropped] if w > 0 else [context.given]
         if self.rounding is not None:
             time = time.to(self.rounding).float()
-        found = self.net(sides, latents, time, first)
+        found = (self.making or self.net)(sides, latents, time, first)
         found = [side.to(self.rounding or torch.float32) for side in found]
         return found[0] if len(found) == 1 else found[1] + (1 + w) * (found[0] - found[1])
 

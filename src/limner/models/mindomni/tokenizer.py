@@ -1,0 +1,21 @@
+"""The word tokenizer of small models: the chat's marks, the tags of a chain and whole texts are single tokens in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer
+
+from limner.models.vocabulary import word_tokenizer
+
+MARKS = (
+    *("<|endoftext|>", "<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>"),
+    *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
+)
+TAGS = ("<think>", "</think>", "<answer>", "</answer>", *(f"<img><|image_{i}|></img>" for i in range(1, 5)))
+
+
+def make_tokenizer(words: Iterable[str], texts: Iterable[str] = ()) -> Tokenizer:
+    """A tokenizer of these words, digits and marks, and of whole ``texts`` such as the system's."""
+    whole = tuple(dict.fromkeys(text for text in texts if text))
+    return word_tokenizer(words, (*MARKS, *TAGS, *whole), (*TAGS, *whole))
