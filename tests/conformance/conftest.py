@@ -160,7 +160,7 @@ FAMILIES: dict[str, Callable[[], Case]] = {
     "mindomni": mindomni,
     "mmada": mmada,
     "showo": showo,
-    "mmada-threshold-dual": lambda: hurried("threshold=0.3+dual"),
+    "mmada-threshold-dual": lambda: hurried("threshold=0.3+dual+blocks=2"),
     "mmada-revoke": lambda: hurried("threshold=0.2+revoke=0.5"),
     "mmada-factor-prefix-guided": lambda: hurried("factor=1.5+prefix", 0.5),
 }

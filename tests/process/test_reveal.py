@@ -164,6 +164,33 @@ def test_a_fast_way_never_takes_more_passes_than_the_exact_one(context, settings
     assert len(nets[1].seen) <= len(nets[0].seen) == steps
 
 
+@dataclass
+class Told:
+    """A network that is certain of some values and finds any other as likely as the next."""
+
+    certain: dict[int, int]
+    seen: list = field(default_factory=list)
+
+    def __call__(self, ids, kept, at, begin):
+        self.seen.append((ids.clone(), at.clone()))
+        logits = torch.zeros(*ids.shape, V)
+        for place, value in self.certain.items():
+            logits[:, begin + place, value] = 50.0
+        return logits[at]
+
+
+@pytest.mark.parametrize("blocks, passes", [(1, 6), (2, 5), (3, 4), (7, 4)])
+def test_blocks_that_are_worked_on_at_once_wait_for_none(context, settings, blocks, passes):
+    """Of twelve values in blocks of four three are uncertain: two in the first block, one in the second."""
+    net = Told({place: place % V for place in range(LENGTH) if place not in (1, 2, 5)})
+    wish = settings(LENGTH, LENGTH, block=4, fast=Fast(threshold=0.9, blocks=blocks))
+    states = run(MaskedBlocks(net, HOW), context([4, 2]), wish, [1, 2])
+    assert len(net.seen) == passes and not states[-1].hidden.any()
+    assert all(states[-1].values[:, place].eq(value).all() for place, value in net.certain.items())
+    for old, new in zip(states, states[1:], strict=False):
+        assert torch.equal(new.values[~old.hidden], old.values[~old.hidden])
+
+
 def test_a_stop_ends_a_row_after_a_block_that_is_left_early(context, settings):
     truth = torch.tensor([[1, 2, 3, 4, 1, 6, 2, 2, 3, 3, 3, 3], [1, 6, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]])
 
@@ -218,15 +245,19 @@ def test_what_a_network_cannot_do_is_refused(context, settings):
     with pytest.raises(ValueError, match="random"):
         wish = settings(4, 4, fast=Fast(threshold=0.5))
         MaskedBlocks(Pattern(), HOW, order="random").start(context([1]), wish, Noise.of([1]))
-    for wrong in (Fast(threshold=1.5), Fast(factor=-1.0), Fast(revoke=0.5), Fast(threshold=0.5, factor=1.0)):
+    alone = (Fast(revoke=0.5), Fast(blocks=2), Fast(threshold=0.5, blocks=0))
+    for wrong in (Fast(threshold=1.5), Fast(factor=-1.0), Fast(threshold=0.5, factor=1.0), *alone):
         with pytest.raises(ValueError):
             settings(4, 4, fast=wrong).check()
 
 
 def test_ways_are_named_joined_and_given_numbers():
-    assert {name: Fast.of(name) for name in WAYS} == {name: Fast(**values) for name, values in WAYS.items()}
+    alone = {name: values for name, values in WAYS.items() if name != "blocks"}
+    assert {name: Fast.of(name) for name in alone} == {name: Fast(**values) for name, values in alone.items()}
+    assert Fast.of("blocks+threshold=0.7") == Fast(threshold=0.7, blocks=2)
     assert Fast.of("threshold=0.8 + dual") == Fast(threshold=0.8, cache="dual")
     assert Fast.of("revoke+threshold=0.7") == Fast.of("threshold=0.7+revoke") == Fast(threshold=0.7, revoke=0.9)
-    for wrong in ("", "fast", "dual=2", "prefix+dual", "threshold=x", "threshold+factor", "revoke+dual", "threshold=2"):
+    unlike = ("prefix+dual", "threshold+factor", "revoke+dual", "blocks=2")
+    for wrong in ("", "fast", "dual=2", "threshold=x", "threshold=2", "factor+blocks=1.5", *unlike):
         with pytest.raises(ValueError):
             Fast.of(wrong)

@@ -127,13 +127,15 @@ class Fast(Rows):
     step reveals no less than the exact way would. ``cache`` computes the keys and values of other places once a block:
     "prefix" those before the block, "dual" those behind it too (all three: Fast-dLLM 2505.22618). ``revoke`` in (0, 1],
     with a threshold: a revealed value of the block is hidden again where the network, looking at everything but the
-    value itself, finds it less likely than that (WINO 2507.18578). 0 and "" are off.
+    value itself, finds it less likely than that (WINO 2507.18578). ``blocks`` are worked on at once, as one: with a
+    threshold or a factor, what is sure of a later block need not wait for the ones before it. 0, "" and 1 are off.
     """
 
     threshold: float = 0.0
     factor: float = 0.0
     cache: Literal["", "prefix", "dual"] = ""
     revoke: float = 0.0
+    blocks: int = 1
 
     def check(self) -> None:
         """Raise ValueError for values out of range and rules that exclude each other."""
@@ -148,6 +150,10 @@ class Fast(Rows):
             raise ValueError("threshold and factor are two rules for the same thing; give one of them")
         if self.revoke and (self.cache or not self.threshold):
             raise ValueError("revoke goes with a threshold and without a cache")
+        if self.blocks < 1:
+            raise ValueError(f"blocks={self.blocks} is impossible; give 1 (off) or more")
+        if self.blocks > 1 and not (self.threshold or self.factor):
+            raise ValueError("blocks go with a threshold or a factor")
 
     @staticmethod
     def of(text: str) -> Fast:
@@ -164,22 +170,24 @@ class Fast(Rows):
                 raise ValueError(f"fast={text!r} is no way; join some of these by +, each once: {', '.join(WAYS)}")
             values = WAYS[name] | values
             if told:
+                usual = WAYS[name][name]
                 try:
-                    values[own] = float(number)
+                    values[own] = type(usual)(number)
                 except ValueError:
-                    raise ValueError(f"{name}={number} is no number; give one such as {WAYS[name][name]}") from None
+                    raise ValueError(f"{name}={number} is impossible; give a number such as {usual}") from None
         fast = Fast(**values)
         fast.check()
         return fast
 
 
-# what the names mean; the numbers are those of the papers
+# what the names mean; the numbers are those of the papers, which know one block at a time
 WAYS: dict[str, dict[str, Any]] = {
     "threshold": {"threshold": 0.9},
     "factor": {"factor": 1.0},
     "prefix": {"cache": "prefix"},
     "dual": {"cache": "dual"},
     "revoke": {"threshold": 0.6, "revoke": 0.9},
+    "blocks": {"blocks": 2},
 }
 
 

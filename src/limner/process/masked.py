@@ -122,6 +122,16 @@ def _start(context: Context, settings: Settings, noise: Any) -> MaskedState:
     return MaskedState(context, settings, noise, values, hidden, values, budget, budget == 0)
 
 
+def _in_work(state: MaskedState) -> tuple[slice, int, int]:
+    """(The block in work, or blocks that are worked on as one; steps done in it; the steps it has)."""
+    s = state.settings
+    together = 1 if s.fast is None else s.fast.blocks
+    each = s.steps * s.block // s.length
+    k = state.step // (each * together)
+    stretch = slice(k * together * s.block, min((k + 1) * together * s.block, s.length))
+    return stretch, state.step - k * together * each, (stretch.stop - stretch.start) // s.block * each
+
+
 def _placed(
     how: Values, tokens: Tokens, values: Tensor, hidden: Tensor, wanted: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -269,9 +279,7 @@ class MaskedBlocks(Process[MaskedState]):
 
     def step(self, state: MaskedState) -> MaskedState:
         s = state.settings
-        per_block = s.steps * s.block // s.length
-        k, i = divmod(state.step, per_block)
-        stretch = slice(k * s.block, (k + 1) * s.block)
+        stretch, i, per_block = _in_work(state)
         block = torch.zeros_like(state.hidden)
         block[:, stretch] = True
         wanted = state.hidden & block & ~state.over[:, None]
@@ -298,11 +306,12 @@ class MaskedBlocks(Process[MaskedState]):
         hidden = (state.hidden & ~reveal) | back
         step = state.step + 1
         if s.fast is not None and not bool((hidden & block & ~state.over[:, None]).any()):
-            step = (k + 1) * per_block
-        if step % per_block == 0:
+            step = state.step - i + per_block
+        finished = step == state.step - i + per_block
+        if finished:
             past = doubt = None
         over = state.over | ~hidden.any(dim=1) | (step >= s.steps)
-        if self.stop is not None and step % per_block == 0:
+        if self.stop is not None and finished:
             # known words of later blocks do not count: the row goes on until it reaches them
             found = torch.isin(values, torch.tensor(sorted(self.stop), device=values.device)) & block & ~hidden
             over = over | found.any(dim=1)
