@@ -1,6 +1,7 @@
 """The Python door: requests, answers, and pictures that remember how they were made."""
 
 import warnings
+from functools import partial
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -157,15 +158,24 @@ def test_load_is_the_front_door(tmp_path):
         limner.load("nobody")
 
 
-def test_thinking_in_fewer_passes_is_part_of_the_request():
-    tiny = limner.load("tiny-mmada")
-    counts = []
-    for fast in ("", "threshold=0.5"):
-        steps = []
-        answer = tiny.generate("a red cat", seed=3, steps=1, fast=fast, on_step=steps.append)
-        counts.append(sum(step.ask.kind == "thinking" for step in steps))
-        assert answer.request.get("fast", "") == fast
-    assert counts[1] < counts[0]
+def test_every_mode_makes_its_words_in_fewer_passes_if_asked_to():
+    tiny, picture = limner.load("tiny-mmada"), Image.new("RGB", (128, 128), "white")
+    modes = {
+        "generate": partial(tiny.generate, "a red cat", steps=1),
+        "inpaint": partial(tiny.inpaint, picture, "a red cat", mask=picture, steps=1),
+        "extend": partial(tiny.extend, picture, "a red cat", right=16, steps=1),
+        "ask": partial(tiny.ask, picture, "what is the background?", think=True),
+        "say": partial(tiny.say, "what is 2+3?", think=True),
+        "fill": partial(tiny.fill, "the ___ cat is ___", blank=3),
+    }
+    for command, call in modes.items():
+        counts = []
+        for fast in ("", "threshold=0.3+blocks=5"):
+            steps = []
+            answer = call(fast=fast, on_step=steps.append)
+            counts.append(sum(step.ask.kind != "image" for step in steps))
+            assert answer.request["command"] == command and answer.request.get("fast", "") == fast
+        assert counts[1] < counts[0], command
     with pytest.raises(ValueError, match="is no way"):
         tiny.say("a red cat", fast="guess")
 

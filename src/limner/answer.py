@@ -128,10 +128,10 @@ class Limner:
     ) -> Answer:
         """Think about a prompt (if ``think``) and draw it.
 
-        ``steps`` 1-1000, ``guidance`` 0-100, ``size`` in pixels; None leaves the choice to the model. ``fast`` thinks
-        in fewer or cheaper passes, and so in other words at times: "threshold", "factor", "revoke", "prefix", "dual" or
-        some of them as `Fast` explains. ``on_step`` sees every step; `peek` shows what stands there so far. Raises
-        ValueError for impossible wishes and for words that the model does not know.
+        ``steps`` 1-1000, ``guidance`` 0-100, ``size`` in pixels; None leaves the choice to the model. ``fast`` makes
+        words (here thoughts, elsewhere answers too) in fewer or cheaper passes, and so other words at times: some of
+        `WAYS` as `Fast` explains, joined by +. ``on_step`` sees every step; `peek` shows what stands there so far.
+        Raises ValueError for impossible wishes and for words that the model does not know.
         """
         request = Request("generate", prompt, think, steps, guidance, size, fast=fast)
         return self.answer(request, [seed], on_step)[0]
@@ -166,6 +166,7 @@ class Limner:
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
+        fast: str = "",
         on_step: OnStep | None = None,
     ) -> Answer:
         """Make a part of a picture anew: where ``mask`` is white, or everywhere but where ``keep`` is white.
@@ -174,7 +175,7 @@ class Limner:
         as it was. Raises ValueError for a mask of another size or one that marks nothing, and as `generate` does.
         """
         picture, free = a_picture(image), what_is_free(mask, keep)
-        request = Request("inpaint", prompt, think, steps, guidance, image=picture, mask=free)
+        request = Request("inpaint", prompt, think, steps, guidance, image=picture, mask=free, fast=fast)
         return self.answer(request, [seed], on_step)[0]
 
     def extend(
@@ -190,14 +191,15 @@ class Limner:
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
+        fast: str = "",
         on_step: OnStep | None = None,
     ) -> Answer:
         """Make a picture larger by so many pixels; the old picture stands in the new one unchanged.
 
         Raises ValueError for pixels that are no multiple of one code's, and as `generate` does.
         """
-        margins = (left, right, up, down)
-        request = Request("extend", prompt, think, steps, guidance, image=a_picture(image), margins=margins)
+        picture, margins = a_picture(image), (left, right, up, down)
+        request = Request("extend", prompt, think, steps, guidance, image=picture, margins=margins, fast=fast)
         return self.answer(request, [seed], on_step)[0]
 
     def ask(
@@ -242,6 +244,7 @@ class Limner:
         think: bool = False,
         seed: int = 0,
         temperature: float | None = None,
+        fast: str = "",
         on_step: OnStep | None = None,
     ) -> Answer:
         """Fill the blanks of a text, each written as two or more underscores; the answer's text is the whole text.
@@ -251,8 +254,10 @@ class Limner:
         model that writes from left to right only.
         """
         picture = None if image is None else a_picture(image)
-        request = Request("fill", text, think, image=picture, question=question, blank=blank, temperature=temperature)
-        return self.answer(request, [seed], on_step)[0]
+        wish = Request(
+            "fill", text, think, image=picture, question=question, blank=blank, temperature=temperature, fast=fast
+        )
+        return self.answer(wish, [seed], on_step)[0]
 
     def answer(
         self,

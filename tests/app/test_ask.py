@@ -43,6 +43,7 @@ def test_an_answer_is_gone_on_with_and_a_text_filled(capsys):
         (["say", "hello", "--temperature", "-1"], "temperature=-1"),
         (["say", "hello", "--temperature", "nan"], "temperature=nan"),
         (["say", "hello", "--seed", "-1"], "seed=-1"),
+        (["say", "hello", "--fast", "threshold"], "makes its text in the exact way only"),
         (["say"], "PROMPT"),
         (["fill", "a cat"], "no blank in 'a cat'"),
         (["fill", "___"], "nothing but blanks"),

@@ -95,6 +95,7 @@ def bad_inputs():
     yield "less than nothing", ["extend", PICTURE, "a cat", "--left", "-4"], "left=-4"
     yield "pixels in words", ["extend", PICTURE, "a cat", "--left", "many"], "--left"
     yield "far too large", ["extend", PICTURE, "a cat", "--left", "40000000"], "million"
+    yield "no words to hurry", ["extend", PICTURE, "a cat", "--up", "4", "--no-think", "--fast=factor"], "is for words"
     yield "a negative seed", ["extend", PICTURE, "a cat", "--up", "4", "--seed", "-1"], "seed=-1"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from limner import catalog
-from limner.app.console import OWN, Device, Json, ModelName, Seed, Watch, json_line, line
+from limner.app.console import OWN, Device, Fast, Json, ModelName, Seed, Watch, json_line, line
 
 if TYPE_CHECKING:
     from limner.request import Request
@@ -26,6 +26,7 @@ class Answering:
     """Think before answering."""
     temperature: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=OWN)] = None
     """How much is left to chance in words, 0 (the likeliest) to 100."""
+    fast: Fast = ""
     seed: Seed = 0
     model: ModelName = catalog.DEFAULT
     device: Device = "cpu"
@@ -78,7 +79,15 @@ class Ask(Answering):
         from limner.request import Request, read_picture
 
         image = read_picture(self.image)
-        return Request("ask", self.question, self.think, image=image, begin=self.begin, temperature=self.temperature)
+        return Request(
+            "ask",
+            self.question,
+            self.think,
+            image=image,
+            begin=self.begin,
+            temperature=self.temperature,
+            fast=self.fast,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +102,7 @@ class Say(Answering):
         """A message."""
         from limner.request import Request
 
-        return Request("say", self.prompt, self.think, begin=self.begin, temperature=self.temperature)
+        return Request("say", self.prompt, self.think, begin=self.begin, temperature=self.temperature, fast=self.fast)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,4 +134,5 @@ class Fill(Answering):
             question=self.question,
             blank=self.blank,
             temperature=self.temperature,
+            fast=self.fast,
         )

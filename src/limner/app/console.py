@@ -20,6 +20,13 @@ OWN = "(default: the model's own)"
 Json = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="One JSON line per result, nothing else.")]
 ModelName = Annotated[str, tyro.conf.arg(help="A model inside the package (limner models), or a checkpoint folder.")]
 Device = Annotated[str, tyro.conf.arg(help="Where the network runs: cpu, cuda, cuda:1.")]
+_FAST = (
+    "Make words (thoughts, answers) in fewer or cheaper passes, so other words at times. threshold: every word that is "
+    "sure enough at once; factor: fewer at once where they are less sure; revoke: many at once, and back with those "
+    "that no longer fit; blocks: several blocks of words at once; prefix, dual: look at the words around those in work "
+    "only now and then. Ways are joined by +, and = sets a way's number: factor=3+blocks=5."
+)
+Fast = Annotated[str, tyro.conf.arg(metavar="WAY", help_behavior_hint="(default: the exact way)", help=_FAST)]
 Seed = Annotated[int, tyro.conf.arg(help="The same request with the same seed gives the same bytes.")]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from limner import catalog
-from limner.app.console import OWN, Device, Json, ModelName, Seed, Watch, json_line, line
+from limner.app.console import OWN, Device, Fast, Json, ModelName, Seed, Watch, json_line, line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +35,7 @@ class Drawing:
     """In how many steps a picture is drawn, 1 to 1000."""
     guidance: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=OWN)] = None
     """How strongly the picture follows the words, 0 to 100."""
+    fast: Fast = ""
     model: ModelName = catalog.DEFAULT
     device: Device = "cpu"
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("out")

@@ -36,7 +36,8 @@ class Inpaint(Drawing):
         from limner.request import Request, read_picture, what_is_free
 
         picture, free = read_picture(self.image), what_is_free(self.mask, self.keep)
-        return Request("inpaint", self.prompt, self.think, self.steps, self.guidance, image=picture, mask=free)
+        wish = (self.prompt, self.think, self.steps, self.guidance)
+        return Request("inpaint", *wish, image=picture, mask=free, fast=self.fast)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,4 +65,5 @@ class Extend(Drawing):
         from limner.request import Request, read_picture
 
         picture, margins = read_picture(self.image), (self.left, self.right, self.up, self.down)
-        return Request("extend", self.prompt, self.think, self.steps, self.guidance, image=picture, margins=margins)
+        wish = (self.prompt, self.think, self.steps, self.guidance)
+        return Request("extend", *wish, image=picture, margins=margins, fast=self.fast)
