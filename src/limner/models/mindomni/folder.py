@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
@@ -27,22 +27,19 @@ from limner.models.mindomni import weights
 from limner.models.mindomni.config import DecoderConfig, MindOmniConfig
 from limner.models.vocabulary import load_tokenizer
 
-if TYPE_CHECKING:
-    from limner.models.mindomni.model import MindOmni
-
 PICKLED = "model.pt"  # the image decoder may come as this
-ModelT = TypeVar("ModelT", bound="MindOmni")
+ModelT = TypeVar("ModelT")
 
 
 def load(
-    cls: type[ModelT],
+    build: Callable[..., ModelT],
     folder: Path,
     dtype: torch.dtype,
     vae: Path | None,
     wishes: Mapping[str, Any],
     shift: float | None,
 ) -> ModelT:
-    """The model in a folder, on the CPU; ``wishes`` and ``shift`` replace what its config says."""
+    """The model in a folder, on the CPU, by its class; ``wishes`` and ``shift`` replace what its config says."""
     config = replace(MindOmniConfig.from_json(files.read_json(folder / "config.json")), **wishes)
     if shift is not None:
         config = replace(config, defaults=replace(config.defaults, shift=shift))
@@ -53,7 +50,7 @@ def load(
     decoder = DecoderConfig.from_json(checkpoint.read_json(folder / "image_decoder"), shows.channels)
     tokenizer = load_tokenizer(folder / "mllm")
     with torch.device("meta"):
-        model = cls(config, tokenizer, mllm, decoder, shows, generation, processor)
+        model: Any = build(config, tokenizer, mllm, decoder, shows, generation, processor)
     model.certificate = {
         "mllm": files.load_into(
             model.mllm, "language model", files.translated(checkpoint.read(folder / "mllm")), dtype
@@ -72,7 +69,8 @@ def load(
         ),
     }
     model.mllm.rebuild_tables()
-    return model
+    found: ModelT = model
+    return found
 
 
 def _decoder(folder: Path) -> Iterator[tuple[str, Tensor]]:
@@ -101,7 +99,7 @@ def _write_json(value: Mapping[str, Any], file: Path) -> None:
     os.replace(beside, file)
 
 
-def save(model: MindOmni, folder: Path, dtype: torch.dtype) -> None:
+def save(model: Any, folder: Path, dtype: torch.dtype) -> None:
     """Write a model's folder. Raises ValueError for one with adapters or quantised layers, which have no such names."""
     mllm: dict[str, Tensor] = {}
     for name, tensor in _named(model.mllm, dtype).items():

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from limner.models.mindomni.network import Encoded
-from limner.models.qwen25vl import Prompt, alone
+from limner.codecs.vae import Vae
+from limner.models.mindomni.config import MindOmniConfig
+from limner.models.mindomni.network import Connector, Encoded, ImageDecoder
+from limner.models.qwen25vl import Prompt, Qwen25VL, alone
 from limner.process.base import Tokens
-
-if TYPE_CHECKING:
-    from limner.models.mindomni.model import MindOmni
 
 MOST = 8  # negative conditions that a model remembers
 
@@ -36,6 +36,34 @@ class Remembered:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"found": OrderedDict()}
+
+
+class Drawing(Protocol):
+    """What of a model is needed to draw."""
+
+    mllm: Qwen25VL
+    connector: Connector
+    decoder: ImageDecoder
+    vae: Vae
+    remembered: Remembered
+
+    @property
+    def config(self) -> MindOmniConfig:
+        """The choices."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is computed."""
+        ...
+
+    def square(self, length: int) -> tuple[int, int]:
+        """(high, wide) in latents of a square picture of that many numbers."""
+        ...
+
+    def in_place(self, part: Literal["mllm", "decoder"]) -> AbstractContextManager[None]:
+        """A part on the device where it computes."""
+        ...
 
 
 def fingerprint(*modules: nn.Module) -> tuple[int, ...]:
@@ -54,7 +82,7 @@ class Pictures:
     """A ``FlowNet`` over a model. ``shape`` (high, wide) in latents; None: square. It lives as long as its process
     does, and keeps the conditions of that process's rows."""
 
-    model: MindOmni
+    model: Drawing
     shape: tuple[int, int] | None = None
     found: dict[bytes, Encoded] = field(default_factory=dict, repr=False)
     batches: dict[Any, Encoded] = field(default_factory=dict, repr=False)

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from limner.codecs.vae import Vae
 from limner.models.mindomni.config import DecoderConfig, MindOmniConfig
 from limner.models.mindomni.model import MindOmni
+from limner.models.mindomni.tokenizer import END, NAMED, NOTHING
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,6 @@ class Sizes:
 
 def mllm_config(sizes: Sizes, tokenizer: Tokenizer) -> dict[str, Any]:
     """A Qwen2.5-VL's ``config.json``."""
-    named = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
-    named |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
     half = sizes.width // sizes.heads // 2
     sections = [half - 2 * (half * 3 // 8), half * 3 // 8, half * 3 // 8]
     vision = {
@@ -79,9 +78,7 @@ def mllm_config(sizes: Sizes, tokenizer: Tokenizer) -> dict[str, Any]:
         "use_sliding_window": False,
         "tie_word_embeddings": False,
         "vision_config": vision,
-        **{name: tokenizer.token_to_id(mark) for name, mark in named.items()},
-        "bos_token_id": tokenizer.token_to_id("<|endoftext|>"),
-        "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
+        **{name: tokenizer.token_to_id(mark) for name, mark in NAMED.items()},
     }
 
 
@@ -131,8 +128,8 @@ def fresh(
     """An untrained small model, around a trained autoencoder if one is given."""
     shows = vae or Vae(vae_config(sizes))
     decoder = decoder_config(sizes, shows.channels)
-    generation = {"eos_token_id": [tokenizer.token_to_id("<|im_end|>")]}
-    generation |= {"pad_token_id": tokenizer.token_to_id("<|endoftext|>")}
+    generation = {"eos_token_id": [tokenizer.token_to_id(END)]}
+    generation |= {"pad_token_id": tokenizer.token_to_id(NOTHING)}
     parts: Mapping[str, Any] = mllm_config(sizes, tokenizer)
     with torch.device("meta"):
         model = MindOmni(config, tokenizer, parts, decoder, shows, generation, processor_config(sizes))

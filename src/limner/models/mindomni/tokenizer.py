@@ -12,6 +12,16 @@ MARKS = (
     *("<|endoftext|>", "<|im_start|>system\n", "<|im_start|>user\n", "<|im_start|>assistant\n", "<|im_end|>"),
     *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
 )
+END, NOTHING = "<|im_end|>", "<|endoftext|>"
+# what a language model's config calls the ids of some marks
+NAMED = {
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+    "bos_token_id": NOTHING,
+    "eos_token_id": END,
+}
 TAGS = ("<think>", "</think>", "<answer>", "</answer>", *(f"<img><|image_{i}|></img>" for i in range(1, 5)))
 
 
