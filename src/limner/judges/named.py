@@ -1,0 +1,65 @@
+"""Verifiers by name, as a command line gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limner import catalog
+from limner.judges.asked import Asked, read_about
+from limner.judges.verifier import About, Guarded, Judged, Verifier
+
+if TYPE_CHECKING:
+    from limner.models.base import Model
+
+KINDS = (
+    "self (the generator, asked yes or no), scenes (the picture world's exact reader, for prompts with facts), clip or "
+    "clip:HUB_ID, llava:FOLDER (a released reward model), URL#MODEL (an endpoint), or a model's name or folder"
+)
+SCENES = "scenes"  # the metric of the picture world
+
+
+def find_verifier(name: str, model: Model | None = None, *, official: bool = False, device: str = "cpu") -> Verifier:
+    """The verifier of that name, see ``KINDS``; ``model`` is the generator. Its failures leave candidates unjudged.
+
+    Raises ValueError for what cannot be found or loaded.
+    """
+    return Guarded(_find(name, model, official, device))
+
+
+def _find(name: str, model: Model | None, official: bool, device: str) -> Verifier:
+    if official and not name.startswith("llava:"):
+        raise ValueError(f"official answers are those of released reward models, llava:FOLDER, not of {name!r}")
+    if name == "self":
+        if model is None:
+            raise ValueError("the verifier self is the generator, and there is none here; name another one")
+        return Asked(model, about=About("the generator itself"))
+    if name == SCENES:
+        from limner.judges.scenes import scene_judge
+
+        return Judged(scene_judge(), About("the scene judge", metric=SCENES))
+    if name == "clip" or name.startswith("clip:"):
+        from limner.judges.clip import CLIP, clip_scorer, fits
+
+        return Judged(fits(clip_scorer(name.partition(":")[2] or CLIP, device)), About("CLIP", metric="clip"))
+    if name.startswith("llava:"):
+        import torch
+
+        from limner.judges.llava import Llava
+        from limner.models.llava.network import load
+
+        kind = torch.float16 if device.startswith("cuda") else torch.float32
+        return Llava(load(Path(name.partition(":")[2]).expanduser(), device=device, dtype=kind), official)
+    if name.startswith(("http://", "https://")):
+        from limner.judges.endpoint import Endpoint
+
+        url, _, served = name.partition("#")
+        if not served:
+            raise ValueError(f"the endpoint {url} serves models by name; say which: {url}#MODEL")
+        return Endpoint(url, served, about=About(f"{served} at {url}"))
+    try:
+        folder = catalog.find(name)
+    except ValueError as error:
+        raise ValueError(f"no judge called {name!r}: {error}. Judges are: {KINDS}") from None
+    options = {"about": About(str(name))} | dict(read_about(folder))
+    return Asked(catalog.load_model(folder, device=device), **options)
