@@ -101,7 +101,7 @@ def test_the_published_picture_loss_is_over_the_whole_table_and_the_two_tokens_a
 
 def test_pictures_without_a_common_table_are_refused():
     piece = pieces(Echo())[2]
-    with pytest.raises(ValueError, match="only masked pictures beside masked words"):
+    with pytest.raises(ValueError, match="only masked pictures and words that have one table"):
         table_loss(Echo(), piece)
     short = OneTable()
     short._everything = short._hidden_words

@@ -15,18 +15,26 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "src")]
 import checks_kindred  # noqa: E402
 import checks_layout  # noqa: E402
 import checks_sampling  # noqa: E402
+import checks_showo  # noqa: E402
 import checks_training  # noqa: E402
 import torch  # noqa: E402
 from reference import Reference  # noqa: E402
 
-from limner.models.mmada.parity import Row  # noqa: E402
+from limner.models.parity import Row  # noqa: E402
 
 CHECKS = [*checks_layout.CHECKS, *checks_sampling.CHECKS, *checks_kindred.CHECKS, *checks_training.CHECKS]
 
 
-def rows(ref):
+def read(folder):
+    """(the reference in a folder, its checks); ValueError for a folder that is none."""
+    if (Path(folder) / "tiny" / "runs.json").is_file():
+        return checks_showo.ShowOReference(folder), checks_showo.CHECKS
+    return Reference(folder), CHECKS
+
+
+def rows(ref, checks):
     """The rows of every check, in order; a check that cannot be computed at all is a row of its own."""
-    for check in CHECKS:
+    for check in checks:
         try:
             yield from check(ref)
         except (KeyError, IndexError, ValueError, RuntimeError) as error:
@@ -40,12 +48,12 @@ def main(arguments):
         return 2
     torch.set_num_threads(1)
     try:
-        ref = Reference(arguments[0])
+        ref, checks = read(arguments[0])
     except ValueError as error:
         print(f"check: {error}", file=sys.stderr)
         return 2
     compared, wrong = set(), 0
-    for row in rows(ref):
+    for row in rows(ref, checks):
         print(f"{'ok' if row.ok else 'WRONG':<6}{row.error:>10.2e}  limit {row.limit:.0e}  {row.tensor}", flush=True)
         compared.add(row.tensor)
         wrong += not row.ok

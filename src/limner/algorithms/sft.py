@@ -48,8 +48,10 @@ def table_loss(model: Model, piece: Piece) -> Tensor:
     """Scalar: mean cross-entropy over the whole output table at a picture's hidden codes and at the tokens just before
     and behind it (as published). Raises ValueError for a model whose words and pictures have no table in common."""
     canvas, blocks = model.process("image"), model.process("text")
-    if piece.kind != "image" or not isinstance(canvas, MaskedCanvas) or not isinstance(blocks, MaskedBlocks):
-        raise ValueError(f"only masked pictures beside masked words have one table; {piece.name!r} is no such piece")
+    beside = blocks.net if isinstance(blocks, MaskedBlocks) else None
+    net = canvas.table or beside if isinstance(canvas, MaskedCanvas) else None
+    if piece.kind != "image" or not isinstance(canvas, MaskedCanvas) or net is None:
+        raise ValueError(f"only masked pictures and words that have one table have such a loss, not {piece.name!r}")
     nothing = torch.zeros_like(piece.draw.hidden)
     clean, _, _ = piece.context.given.around(canvas.how.ids(piece.values, nothing))
     ids, kept, where = piece.context.given.around(canvas.how.ids(piece.values, piece.draw.hidden))
@@ -57,7 +59,7 @@ def table_loss(model: Model, piece: Piece) -> Tensor:
     at[:, where] = piece.draw.hidden
     at[:, max(0, where.start - 1) : where.start] = True
     at[:, where.stop : where.stop + 1] = True
-    logits = blocks.net(ids, kept, at, where.start).float()
+    logits = net(ids, kept, at, where.start).float()
     if logits.shape[-1] <= int(clean[at].max()):
         raise ValueError(
             f"words are chosen among {logits.shape[-1]} values and picture codes reach {int(clean[at].max())}; let "

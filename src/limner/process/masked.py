@@ -402,7 +402,8 @@ class MaskedCanvas(Process[MaskedState]):
     free (official); False counts the free codes, so an inpainted hole is filled evenly. ``codes_temperature`` sharpens
     or softens the choice of a code itself; the papers use 1. ``settings.temperature`` 0 takes the likeliest codes.
     ``together`` as in `MaskedBlocks`. ``making`` is the same network where it may remember what stands before the
-    picture: with it pictures are made, with ``net`` they are scored.
+    picture: with it pictures are made, with ``net`` they are scored. ``table`` gives logits of
+    the whole output table, for a loss that scores what stands beside the picture too.
     """
 
     net: MaskedNet
@@ -413,6 +414,7 @@ class MaskedCanvas(Process[MaskedState]):
     codes_temperature: float = 1.0
     together: bool = False
     making: MaskedNet | None = None
+    table: MaskedNet | None = None
 
     def start(self, context: Context, settings: Settings, noise: Any) -> MaskedState:
         return _start(context, settings, noise)

@@ -8,12 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
+
 Schedule = Callable[[float], float]
 
 
 def cosine(r: float) -> float:
     """cos(pi r / 2)."""
     return math.cos(math.pi * r / 2) if r < 1 else 0.0
+
+
+def cosine_single(r: float) -> float:
+    """cos(pi r / 2) in float32, as published samplers compute it: 36 cos(60 degrees) is a little less than 18 there."""
+    return float(torch.cos(torch.tensor(r) * math.pi * 0.5))
 
 
 def linear(r: float) -> float:

@@ -31,6 +31,7 @@ from limner.parts import Ask, Conversation, Image, Part, PartKind, Plan, Text, T
 from limner.process.autoregressive import Autoregressive
 from limner.process.base import Context, Process, Settings, Tokens
 from limner.process.masked import MaskedCanvas, Values
+from limner.process.schedules import cosine_single
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -81,11 +82,13 @@ class ShowO(Model):
             return MaskedCanvas(
                 partial(ShowO.pictures, self),
                 Values(c.mask, c.text_vocabulary),
+                schedule=cosine_single,
                 compounding=c.compounding,
                 over_all=c.over_all,
                 codes_temperature=c.defaults.codes_temperature,
                 together=True,
                 making=partial(ShowO.recalled_pictures, self, Fronts(self.network)),
+                table=partial(ShowO.everything, self),
             )
         eos, heard = c.specials.eos, Heard(self.network)
         return Autoregressive(partial(ShowO.words, self), eos, eos, partial(ShowO.recalled_words, self, heard))
@@ -123,9 +126,16 @@ class ShowO(Model):
 
     def pictures(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), codes) of picture codes."""
+        return self._pictures(self._canvas(ids, kept, begin)[at])
+
+    def everything(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
+        """Logits (at.sum(), V) of every row of the output table, around a picture that begins at ``begin``."""
+        return self.network.logits(self._canvas(ids, kept, begin)[at])
+
+    def _canvas(self, ids: Tensor, kept: Tensor, begin: int) -> Tensor:
         front = shared_columns(ids[:, :begin], self.config.specials.eoi)
         shared = torch.nn.functional.pad(front, (0, ids.shape[1] - begin))
-        return self._pictures(self.network.states(ids, omni(kept, shared, begin - 1), -begin)[at])
+        return self.network.states(ids, omni(kept, shared, begin - 1), -begin)
 
     def recalled_pictures(self, fronts: Fronts, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """`pictures` with keys and values of what stands in front computed once: none of it looks at the picture."""
