@@ -143,9 +143,14 @@ def _divergence(new: Tensor, reference: Tensor, how: str) -> Tensor:
 
 
 def group_advantages(
-    rewards: Sequence[float | None], group: int, *, spread: Spread = "sample", delta: float = 1e-4
+    rewards: Sequence[float | None],
+    group: int,
+    *,
+    spread: Spread = "sample",
+    delta: float = 1e-4,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """(B,) float32 (reward - mean) / (deviation + delta) within each run of ``group`` rewards.
+    """(B,) (reward - mean) / (deviation + delta) within each run of ``group`` rewards.
 
     ``spread``: the deviation is that of a sample (by G - 1; GRPO as in trl), of the population, or none (Dr. GRPO).
     Rewards that could not be judged (None) take no part and get 0, as does a group whose rewards are all equal.
@@ -166,4 +171,4 @@ def group_advantages(
         deviation = (squares / (len(known) - (spread == "sample"))) ** 0.5 + delta
         scale = 1.0 if spread == "none" else deviation
         found += [0.0 if reward is None else (reward - mean) / scale for reward in some]
-    return torch.tensor(found, dtype=torch.float32)
+    return torch.tensor(found, dtype=dtype)

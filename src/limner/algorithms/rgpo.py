@@ -146,7 +146,7 @@ def reward_terms(
         (gain * weighed).sum(),
         text,
         nothing if apart is None else (apart * share.to(apart)).sum(),
-        held.sum() / told.sum().clamp(min=1),
+        held.sum().to(new) / told.sum().clamp(min=1),
         (ratio.detach() * weighed).sum(),
     )
 
