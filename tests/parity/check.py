@@ -29,6 +29,10 @@ def read(folder):
     """(the reference in a folder, its checks); ValueError for a folder that is none."""
     if (Path(folder) / "tiny" / "runs.json").is_file():
         return checks_showo.ShowOReference(folder), checks_showo.CHECKS
+    if (Path(folder) / "checkpoint" / "image_decoder").is_dir():
+        import checks_mindomni  # loads both large libraries
+
+        return checks_mindomni.MindOmniReference(folder), checks_mindomni.CHECKS
     return Reference(folder), CHECKS
 
 

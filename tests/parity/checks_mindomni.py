@@ -64,7 +64,10 @@ class MindOmniReference:
             for name in ("prompts", "meta", "config", "rgpo_examples", "full_keys")
         )
         self.model = MindOmni.load(self.folder / "checkpoint")
-        self.pictures = [Image(pil.open(self.folder / name)) for name in ("image.png", "image2.png")]
+        self.pictures = []
+        for name in ("image.png", "image2.png"):
+            with pil.open(self.folder / name) as picture:
+                self.pictures.append(Image(picture.convert("RGB")))
 
     def __getitem__(self, name):
         return self.io[name]
