@@ -29,7 +29,7 @@ from PIL import PngImagePlugin
 from limner import __version__, catalog
 from limner.making import Making, OnPicture, OnStep, peek
 from limner.parts import Part, Plan, Sample, Task, user
-from limner.request import ALTERS, Request, a_picture, open_picture, what_is_free
+from limner.request import ALTERS, MOST_PIXELS, Request, a_picture, open_picture, what_is_free
 from limner.turn import Step
 
 if TYPE_CHECKING:
@@ -272,8 +272,10 @@ class Limner:
                 raise ValueError(f"seed={seed} is impossible; give a whole number from 0 to 2^63 - 1")
         plan = self.prepare(request)
         answers: list[Answer] = []
-        # what was drawn in one window is known in the next: such rows differ, and are made one by one
-        some = 1 if request.command in ALTERS else BATCH
+        some = BATCH
+        if request.command in ALTERS:  # every row has a canvas of its own
+            width, height = request.canvas(self.model, plan[-1]).picture.size
+            some = min(BATCH, max(1, MOST_PIXELS // (width * height)))
         for begin in range(0, len(seeds), some):
             answers += self._together(request, plan, list(seeds[begin : begin + some]), on_step, on_picture)
         return answers
@@ -309,7 +311,7 @@ class Limner:
         begin = time.perf_counter()
         standing = making.parts(plan[:-1], [()] * len(seeds)) if len(plan) > 1 else [()] * len(seeds)
         if request.command in ALTERS:
-            replies = [making.painted(plan[-1], standing[0])]
+            replies = making.painted(plan[-1], standing)
         elif request.command == "fill":
             replies = making.filled(standing)
         else:

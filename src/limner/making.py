@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image as pil
 
+from limner.canvas import Canvas, Window
 from limner.parts import Ask, Image, Part, PartKind, Plan
 from limner.process.base import Draw
 from limner.process.noise import Noise
@@ -42,43 +43,53 @@ class Making:
         plan: Plan,
         standing: Sequence[Reply],
         seeds: Sequence[int] | None = None,
-        shown: Callable[[pil.Image], pil.Image] | None = None,
+        known: Sequence[Image] | None = None,
+        shown: Sequence[Callable[[pil.Image], pil.Image]] | None = None,
     ) -> list[Reply]:
-        """The replies that stand, with the parts of a plan behind them. ``shown`` is how watchers see a picture."""
+        """The replies that stand, with the parts of a plan behind them. ``known`` is what each row keeps, and ``shown``
+        how watchers see its picture."""
         last: Step | None = None
         conversations = [self.request.conversation] * len(standing)
         mark = time.perf_counter()
-        for last in stream(self.model, conversations, plan, seeds or self.seeds, replies=standing):
+        for last in stream(self.model, conversations, plan, seeds or self.seeds, replies=standing, known=known):
             now = time.perf_counter()
             name = _TIMED[last.ask.kind]
             self.timings[name] = self.timings.get(name, 0.0) + now - mark
             if self.on_step is not None:
                 self.on_step(last)
             if self.on_picture is not None and last.ask.kind == "image":
-                for seed, part in zip(self.seeds, peek(self.model, last), strict=True):
+                for row, part in enumerate(peek(self.model, last)):
                     assert isinstance(part, Image)
-                    self.on_picture(seed, shown(part.image) if shown is not None else part.image)
+                    self.on_picture(self.seeds[row], shown[row](part.image) if shown is not None else part.image)
             mark = time.perf_counter()  # the watcher's time is not the model's
         assert last is not None
         return list(last.replies)
 
-    def painted(self, ask: Ask, standing: Reply) -> Reply:
-        """One row's reply with the picture completed window after window. The first has the seed's own noise."""
-        (seed,) = self.seeds
-        canvas = self.request.canvas(self.model, ask)
-        for index, window in enumerate(canvas.windows):
-            free = canvas.free(window)
+    def painted(self, ask: Ask, standing: Sequence[Reply]) -> list[Reply]:
+        """The replies that stand, each with the picture completed window after window. The first window has the seeds'
+        own noise."""
+        canvases = [self.request.canvas(self.model, ask) for _ in self.seeds]
+        for index, window in enumerate(canvases[0].windows):
+            free = canvases[0].free(window)  # what is missing is missing in all
             if not any(free):
                 continue
-            seen = canvas.crop(window)
-            codes = canvas.codes(window, self.model.encode([Image(seen)])[0].tolist())
-            own = seed if not index else int(Noise.of([seed]).fork("window", index).seed[0])
-            rest = replace(ask, known=Image(seen, codes), mask=free)
-            (reply,) = self.parts((rest,), [standing], [own], partial(canvas.shown, window))
-            drawn = reply[-1]
-            assert isinstance(drawn, Image) and drawn.raw is not None
-            canvas.put(window, drawn.image, drawn.raw)
-        return (*standing, Image(canvas.picture))
+            known = self._known(canvases, window)
+            rest = replace(ask, known=known[0], mask=free)
+            own = Noise.of(self.seeds).fork("window", index).seed.tolist() if index else self.seeds
+            shown = [partial(canvas.shown, window) for canvas in canvases]
+            for canvas, reply in zip(canvases, self.parts((rest,), standing, own, known, shown), strict=True):
+                drawn = reply[-1]
+                assert isinstance(drawn, Image) and drawn.raw is not None
+                canvas.put(window, drawn.image, drawn.raw)
+        return [(*reply, Image(canvas.picture)) for reply, canvas in zip(standing, canvases, strict=True)]
+
+    def _known(self, canvases: Sequence[Canvas], window: Window) -> list[Image]:
+        """What a window shows of each canvas, with its codes; what looks the same is encoded once."""
+        seen = [canvas.crop(window) for canvas in canvases]
+        different = {picture.tobytes(): picture for picture in seen}
+        encoded = self.model.encode([Image(picture) for picture in different.values()]).tolist()
+        codes = dict(zip(different, encoded, strict=True))
+        return [Image(p, canvas.codes(window, codes[p.tobytes()])) for p, canvas in zip(seen, canvases, strict=True)]
 
     def filled(self, standing: Sequence[Reply]) -> list[Reply]:
         """Replies with the text's blanks filled, by the number of tokens that the model finds likeliest."""

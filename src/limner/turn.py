@@ -8,7 +8,7 @@ reference are compared on the same draws.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,12 +45,14 @@ def stream(
     *,
     replies: Sequence[Reply] | None = None,
     noise: Any | None = None,
+    known: Sequence[Part] | None = None,
 ) -> Iterator[Step]:
     """Make the parts of ``plan`` for every conversation, step by step.
 
     ``seeds`` has one number a row: a row's reply depends on its own conversation and seed alone. ``replies`` are parts
     that stand already; going on from them equals a reply that was never interrupted. ``noise`` replaces the numbers
-    drawn from the seeds (parity runs feed recorded ones).
+    drawn from the seeds (parity runs feed recorded ones). ``known`` is what each row keeps, in place of the one part
+    that an ask knows for all.
     """
     if len(seeds) != len(conversations):
         raise ValueError(f"{len(conversations)} conversations need as many seeds, got {len(seeds)}")
@@ -59,7 +61,7 @@ def stream(
     made: list[Reply] = [tuple(reply) for reply in replies] if replies is not None else [() for _ in conversations]
     root = Noise.of(seeds)
     for index, ask in enumerate(plan):
-        process, state = begin(model, conversations, ask, made, root, noise)
+        process, state = begin(model, conversations, ask, made, root, noise, known)
         settings = state.settings
         while True:
             finished = bool(state.done.all())
@@ -80,11 +82,14 @@ def begin(
     replies: Sequence[Reply],
     root: Noise,
     noise: Any | None = None,
+    known: Sequence[Part] | None = None,
 ) -> tuple[Process[Any], State]:
     """The process of an ask and its state before the first step, behind replies; ``root`` is the rows' own noise."""
     source = noise if noise is not None else root.fork(ask.kind, [len(reply) for reply in replies])
     process = model.process(ask.kind)
     settings = model.settings(ask, len(conversations))
+    if known is not None and settings.known is not None:
+        settings = replace(settings, known=model.encode(known))
     return process, process.start(model.context(conversations, replies, ask), settings, source)
 
 
