@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 # name -> where its function stands; imported only when asked for
 RECIPES: dict[str, str] = {
+    "cot.tiny_showo": "limner.recipes.tiny_showo:tiny_showo",
     "mmada.stage_1_1": "limner.recipes.mmada:stage_1_1",
     "mmada.stage_1_2": "limner.recipes.mmada:stage_1_2",
     "mmada.stage_1_3": "limner.recipes.mmada:stage_1_3",

@@ -1,0 +1,267 @@
+"""Tiny Show-o on the picture world: the generator that verification and preference alignment start from (2501.13926).
+
+One run from nothing but a trained codec: words first, then mostly prompts to pictures, with pictures after thoughts,
+thoughts, captions and answers beside them. Words are written from left to right, so every one of them teaches in every
+row; pictures are masked as the published model masks them. All see only what ``limner.world.splits`` lets training see.
+
+What small models need beside that is the tiny MMaDA's (``tiny_mmada``): learned places, tables that share what is alike
+and move more slowly than the matrices, rows of like length. Half of the pictures hide everything: that is how drawing
+begins, and what most is to be learned from.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from limner.algorithms.sft import Piece, sft
+from limner.codecs.magvit import MagvitCodec
+from limner.models.mmada.digits import folded, share_digits
+from limner.models.showo.config import ShowOConfig, small
+from limner.models.showo.model import ShowO
+from limner.models.showo.render import Ids, Script
+from limner.models.showo.tokenizer import SHORT, find_specials, make_word_tokenizer
+from limner.parts import PartKind, Task, user
+from limner.process.base import Context
+from limner.process.noise import Noise
+from limner.recipes.tiny_mmada import CODEC, SAMPLES, TABLES, WIDER, drawn, encode_scenes, known_content
+from limner.train.data import seed_of
+from limner.train.optim import Optimizers, muon_with_adamw
+from limner.train.run import Run
+from limner.turn import rollout
+from limner.world import lessons, questions, say
+from limner.world.content import Content
+from limner.world.sheet import draw_sheet
+
+PLACES = 512  # learned positions, half of them before the part being made
+BUCKETS = 4  # rows are sorted by length and given out in so many parts
+DROPPED = 0.05  # share of pictures trained without their prompt, for guidance
+WEIGHTS = {"t2i": 2.0, "r2i": 2.0, "think": 1.0, "caption": 0.5, "question": 0.5, "lm": 0.2}
+SEVERAL = ("two", "counting", "position", "binding")  # groups of explicit prompts whose pictures hold several things
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Rows of each task in one batch of ``sum`` rows."""
+
+    t2i: int = 0  # prompts to pictures
+    r2i: int = 0  # prompts with thoughts to pictures
+    think: int = 0  # prompts to thoughts
+    caption: int = 0  # pictures to plans
+    question: int = 0  # pictures and questions to answers
+    lm: int = 0  # questions to answers
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What batches hold from a step on. Shares: ``captions`` of the prompts are captions of anything, ``several`` of
+    the others name several things, ``reasoning`` of the prompts that are thought about are to be worked out, ``varied``
+    of the scenes are moved, shrunk and mirrored, ``blank`` of the pictures show nothing of themselves."""
+
+    begin: int
+    mixture: Mixture
+    captions: float = 0.5
+    several: float = 0.6
+    reasoning: float = 0.4
+    varied: float = 0.05
+    blank: float = 0.5
+
+
+def config(tokenizer: Any, codec: MagvitCodec) -> ShowOConfig:
+    """The tiny network's configuration for this vocabulary and codec; pictures are shown as large as it can."""
+    base = small(tokenizer.get_vocab_size(), find_specials(tokenizer), codec.num_codes)
+    size = 64 * max((1, *codec.config.larger))
+    defaults = replace(
+        base.defaults,
+        size=size,
+        text_limit=16,
+        thinking_limit=40,
+        picture_steps=12,
+        picture_guidance=0.0,
+        codes_temperature=0.5,
+    )
+    return replace(base, defaults=defaults, grids={size: 8}, places=PLACES, templates=SHORT)
+
+
+def new_model(codec: MagvitCodec, tokenizer: Any = None) -> ShowO:
+    """An untrained tiny Show-o around a trained codec, with the picture world's vocabulary."""
+    tokenizer = tokenizer or make_word_tokenizer(say.vocabulary())
+    return ShowO(config(tokenizer, codec), tokenizer, codec)
+
+
+class Teacher:
+    """Makes batches: draws lessons, renders and encodes their pictures, and lays out rows with what is to be hidden."""
+
+    def __init__(self, model: ShowO, phase: Phase) -> None:
+        assert model.codec is not None
+        self.model, self.renderer, self.codec, self.phase = model, model.renderer, model.codec, phase
+
+    def __call__(self, seed: int) -> list[Piece]:
+        rng = random.Random(seed)
+        makers = (self._t2i, self._r2i, self._think, self._caption, self._question, self._lm)
+        wanted = asdict(self.phase.mixture)
+        return [make(rng, wanted[make.__name__[1:]]) for make in makers if wanted[make.__name__[1:]]]
+
+    # prompts to pictures
+
+    def _t2i(self, rng: random.Random, rows: int) -> Piece:
+        prompts, contents = [], []
+        for _ in range(rows):
+            if rng.random() < self.phase.captions:
+                content = known_content(rng)
+                prompts.append(say.plan(content) if rng.random() < 0.3 else say.caption(content, rng))
+            else:
+                lesson = self._explicit(rng)
+                content = drawn(lesson)
+                prompts.append(lesson.prompt)
+            contents.append(content)
+        return self._picture(rng, "t2i", [Script([("user", prompt)]) for prompt in prompts], contents)
+
+    def _r2i(self, rng: random.Random, rows: int) -> Piece:
+        some = self._alike(rng, rows, lambda: self._lesson(rng, "picture"))
+        scripts = [Script([("user", s.prompt)], said=self.renderer.thought(s.thought), thinks=True) for s in some]
+        return self._picture(rng, "r2i", scripts, [drawn(s) for s in some])
+
+    def _picture(self, rng: random.Random, name: str, scripts: list[Script], contents: list[Content]) -> Piece:
+        drop = [rng.random() < DROPPED for _ in scripts]
+        codes = encode_scenes(self.codec, self._scenes(rng, contents)).flatten(1)
+        piece = self._piece(rng, name, "image", self.renderer.context(scripts, "image", drop), codes)
+        blank = torch.tensor([rng.random() < self.phase.blank for _ in scripts])
+        return replace(piece, draw=replace(piece.draw, hidden=piece.draw.hidden | blank[:, None]))
+
+    # to words
+
+    def _think(self, rng: random.Random, rows: int) -> Piece:
+        some = self._alike(rng, rows, lambda: self._lesson(rng, "text"))
+        scripts = [Script([("user", s.prompt)], thinks=True) for s in some]
+        return self._words(rng, "think", "thinking", scripts, [self.renderer.thought(s.thought) for s in some])
+
+    def _caption(self, rng: random.Random, rows: int) -> Piece:
+        contents = [known_content(rng) for _ in range(rows)]
+        asked = [(rng.choice(say.CAPTION_QUESTIONS), say.plan(content)) for content in contents]
+        return self._about(rng, "caption", contents, asked)
+
+    def _question(self, rng: random.Random, rows: int) -> Piece:
+        contents = [known_content(rng) for _ in range(rows)]
+        return self._about(rng, "question", contents, [questions.ask(content, rng) for content in contents])
+
+    def _about(self, rng: random.Random, name: str, contents: list[Content], asked: Sequence[tuple[str, str]]) -> Piece:
+        codes = encode_scenes(self.codec, self._scenes(rng, contents)).flatten(1).tolist()
+        scripts = [Script([("user", question)], [seen]) for (question, _), seen in zip(asked, codes, strict=True)]
+        return self._words(rng, name, "text", scripts, [self.renderer.ids(answer) for _, answer in asked])
+
+    def _lm(self, rng: random.Random, rows: int) -> Piece:
+        some = [lessons.lesson(rng.choice(lessons.TEXT), rng, "train", "text") for _ in range(rows)]
+        scripts = [Script([("user", s.prompt)]) for s in some]
+        return self._words(rng, "lm", "text", scripts, [self.renderer.ids(s.answer or "") for s in some])
+
+    def _words(self, rng: random.Random, name: str, kind: PartKind, scripts: list[Script], answers: list[Ids]) -> Piece:
+        values = self.renderer.values(answers, max(map(len, answers)) + 1)
+        return self._piece(rng, name, kind, self.renderer.context(scripts, kind), values)
+
+    # pieces and lessons
+
+    def _piece(self, rng: random.Random, name: str, kind: PartKind, context: Context, values: Tensor) -> Piece:
+        noise = Noise.of([rng.getrandbits(62) for _ in values])
+        return Piece(name, kind, context, values, self.model.process(kind).draw(values, noise), WEIGHTS[name])
+
+    def _explicit(self, rng: random.Random, kind: str = "picture") -> lessons.Lesson:
+        groups = SEVERAL if rng.random() < self.phase.several else lessons.EXPLICIT
+        return lessons.lesson(rng.choice(groups), rng, "train", kind)
+
+    def _lesson(self, rng: random.Random, kind: str) -> lessons.Lesson:
+        if rng.random() < self.phase.reasoning:
+            return lessons.lesson(rng.choice(lessons.REASONING), rng, "train", kind)
+        return self._explicit(rng, kind)
+
+    def _alike(self, rng: random.Random, rows: int, make: Callable[[], lessons.Lesson]) -> list[lessons.Lesson]:
+        """Lessons of like length; over many batches, every length comes as often as it is drawn."""
+        some = sorted((make() for _ in range(BUCKETS * rows)), key=lambda s: len(s.prompt) + len(s.thought))
+        part = rng.randrange(BUCKETS)
+        return some[part * rows : (part + 1) * rows]
+
+    def _scenes(self, rng: random.Random, contents: list[Content]) -> list[Any]:
+        return [content.scene(rng, vary=rng.random() < self.phase.varied) for content in contents]
+
+
+def _objective(model: nn.Module, batch: list[Piece], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    assert isinstance(model, ShowO)
+    return sft(model, [piece.to(model.device) for piece in batch], by_length=False)
+
+
+def _optimizer(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
+    """Muon for the blocks' matrices; AdamW at a fraction of its rate for the tables, biases and norms."""
+    return muon_with_adamw(model, lr, TABLES * lr, weight_decay, lambda name, p: p.ndim == 2 and "layers" in name)
+
+
+def _sample(model: nn.Module, folder: Path, step: int) -> None:
+    assert isinstance(model, ShowO)
+    tasks = [Task((user(prompt),)) for prompt in SAMPLES for _ in range(2)]
+    kinds: list[tuple[PartKind, ...]] = [("image",), ("thinking", "image")]
+    pictures, labels = [], []
+    for plan in kinds:
+        for sample in rollout(model, tasks, model.plan(plan), list(range(len(tasks)))):
+            assert sample.image is not None
+            pictures.append(sample.image)
+            labels.append(sample.thinking or sample.task.prompt[0].text)
+    draw_sheet(pictures, labels, columns=6).save(folder / f"sheet-{step:06d}.png")
+
+
+def _finish(model: nn.Module, folder: Path) -> None:
+    assert isinstance(model, ShowO) and model.codec is not None
+    plain = new_model(model.codec, model.tokenizer)
+    plain.network.load_state_dict(folded(cast(Any, model.network)))
+    plain.save(folder, torch.bfloat16)
+
+
+WORDS = Mixture(think=44, lm=4)
+PICTURES = Mixture(t2i=40, r2i=8, think=6, caption=6, question=6, lm=2)
+
+
+def tiny_showo(codec: Path = CODEC) -> Run:
+    """Words, then pictures with words beside them."""
+    phases = (Phase(0, WORDS), Phase(300, PICTURES))
+
+    def build() -> ShowO:
+        shows = MagvitCodec.from_folder(codec)
+        model = new_model(shows)
+        with torch.no_grad():
+            model.network.embed.weight.mul_(WIDER)
+        share_digits(cast(Any, model.network), shows.config.quantiser, fresh=True)
+        return model
+
+    def batches(seed: int, start: int, size: int) -> Iterator[list[Piece]]:
+        # the teacher needs a tokenizer and a codec, never the weights in training: it has a model of its own
+        model = new_model(MagvitCodec.from_folder(codec))
+        teachers = [Teacher(model, phase) for phase in phases]
+        for step in count(start):
+            now = [teacher for teacher in teachers if teacher.phase.begin <= step][-1]
+            yield now(seed_of(seed, step, "batch"))
+
+    return Run(
+        name="cot.tiny_showo",
+        build=build,
+        objective=_objective,
+        batches=batches,
+        optimizer=_optimizer,
+        sample=_sample,
+        finish=_finish,
+        steps=4000,
+        batch_size=sum(vars(phases[-1].mixture).values()),
+        lr=6e-3,
+        warmup=50,
+        hold=0.5,
+        floor=0.02,
+        ema=0.998,
+        threads=1,
+        sample_every=500,
+        checkpoint_every=250,
+        settings={"phases": [asdict(phase) for phase in phases], "weights": WEIGHTS, "codec": codec.name},
+    )
