@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from limner.algorithms.noising import Noising, answered, hide
+from limner.algorithms.noising import Noising, hide
 from limner.models.echo import FILLER, STOP, Echo
 from limner.process.noise import Noise
 
@@ -46,15 +46,15 @@ def test_at_least_one_value_is_hidden_and_at_most_all():
 
 def test_an_answer_ends_with_its_first_end_value():
     for kind in ("text", "thinking"):
-        assert answered(MODEL.process(kind), WORDS).sum(dim=1).tolist() == [4, 8]
-    assert answered(MODEL.process("image"), CODES).all()
+        assert MODEL.process(kind).meant(WORDS).sum(dim=1).tolist() == [4, 8]
+    assert MODEL.process("image").meant(CODES).all()
 
 
 def test_just_so_many_answer_values_are_counted_and_what_follows_the_end_is_hidden():
     draw, counted = hide(MODEL.process("thinking"), WORDS, Noise.of([1, 2]), torch.tensor([0.5, 0.5]), Noising())
     assert counted.sum(dim=1).tolist() == [2, 4]
     assert draw.hidden[0, 4:].all() and not counted[0, 4:].any()
-    assert torch.equal(draw.hidden & answered(MODEL.process("thinking"), WORDS), counted)
+    assert torch.equal(draw.hidden & MODEL.process("thinking").meant(WORDS), counted)
 
 
 def test_words_from_left_to_right_are_scored_whole():

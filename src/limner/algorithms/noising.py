@@ -16,7 +16,6 @@ from torch import Tensor
 
 from limner.process.base import Draw, Process
 from limner.process.masked import MaskedBlocks, MaskedCanvas
-from limner.process.noise import Noise
 
 Spacing = Literal["even", "to_end", "grid"]
 
@@ -75,25 +74,13 @@ class Noising:
         return torch.minimum(count.clamp(min=1), most).long()
 
 
-def answered(process: Process[Any], values: Tensor) -> Tensor:
-    """(B, N) bool: what a row really says, up to and including its first end value; of a picture everything."""
-    if isinstance(process, MaskedBlocks):
-        marks = torch.tensor(sorted((process.stop or frozenset()) | {process.filler}), device=values.device)
-        ends = torch.isin(values, marks).long()
-        return ends.cumsum(dim=1) - ends == 0
-    if isinstance(process, MaskedCanvas):
-        return torch.ones_like(values, dtype=torch.bool)
-    nothing = Noise.of([0] * len(values))
-    return process.draw(values, nothing, torch.ones(len(values))).hidden
-
-
 def hide(process: Process[Any], values: Tensor, noise: Any, share: Tensor, how: Noising) -> tuple[Draw, Tensor]:
     """(draw, counted (B, N) bool): a share (B,) of every row's answer hidden, exactly as many as ``how`` counts.
 
     What stands behind an answer's end is hidden as well, for it would tell how long the answer is, and is not counted.
     A process that has nothing to hide draws as it always does.
     """
-    told = answered(process, values)
+    told = process.meant(values)
     if not isinstance(process, MaskedBlocks | MaskedCanvas):
         drawn = process.draw(values, noise, share.float())
         return drawn, drawn.hidden & told

@@ -84,10 +84,12 @@ class Autoregressive(Process[ArState]):
         return self.net(context.given.before, context.given.kept, context.given)[:, -1].float()
 
     def draw(self, values: Tensor, noise: Any, level: Tensor | None = None) -> Draw:
-        """Everything up to and including the first stop value; nothing is random."""
+        """What is meant; nothing is random."""
+        return Draw(self.meant(values), torch.ones(values.shape[0], device=values.device))
+
+    def meant(self, values: Tensor) -> Tensor:
         stops = (values == self.stop).long()
-        after = stops.cumsum(dim=1) - stops
-        return Draw(after == 0, torch.ones(values.shape[0], device=values.device))
+        return stops.cumsum(dim=1) - stops == 0
 
     def log_prob(self, context: Context, values: Tensor, draw: Draw) -> Scored:
         ids, kept, _ = replace(context.given, after=context.given.after[:, :0]).around(values)

@@ -298,6 +298,10 @@ class Process(ABC, Generic[StateT]):
         """(B, V) logits of the first of ``length`` values where none is known: how words begin."""
         raise ValueError(f"{type(self).__name__} does not say how a part begins; ask for words")
 
+    def meant(self, values: Tensor) -> Tensor:
+        """(B, N) bool: what a part really consists of; words up to and including the first value that ends them."""
+        return torch.ones_like(values, dtype=torch.bool)
+
     def finish(self, state: StateT) -> StateT:
         """Step until every row is done."""
         while not bool(state.done.all()):

@@ -373,6 +373,11 @@ class MaskedBlocks(Process[MaskedState]):
             weight = torch.where(as_blocks, N / (1 + 0.9 * (N - 1 - begin[:, 0])), weight)
         return Draw(hidden.to(values.device), weight.float().to(values.device))
 
+    def meant(self, values: Tensor) -> Tensor:
+        ends = torch.tensor(sorted((self.stop or frozenset()) | {self.filler}), device=values.device)
+        ended = torch.isin(values, ends).long()
+        return ended.cumsum(dim=1) - ended == 0
+
     def log_prob(self, context: Context, values: Tensor, draw: Draw) -> Scored:
         return _score(self.net, self.how, context, values, draw)
 
