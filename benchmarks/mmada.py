@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 import torch
 
 import limner
+from limner.bench.stats import paired
 from limner.bench.world import tasks
-from limner.judges.scenes import scene_judge
+from limner.judges.scenes import planned, scene_judge
 from limner.models.mmada.config import Defaults, MMaDAConfig, Specials
 from limner.models.mmada.model import MMaDA
 from limner.models.mmada.tokenizer import make_word_tokenizer
-from limner.parts import Task
 from limner.process.base import Context, Settings, Tokens
 from limner.process.noise import Noise
 from limner.turn import rollout
@@ -49,7 +49,7 @@ A = MMaDAConfig(
 )
 CONFIGS = {"A": A, "B": replace(A, layers=2, rows=134656)}
 PROMPT, NEW, BLOCK, STEPS, CODES, PICTURE_STEPS = 32, 64, 16, 32, 256, 8
-WAYS = ("threshold", "threshold=0.7", "factor", "threshold+dual", "revoke")
+WAYS = ["threshold", "threshold=0.7", "factor", "threshold+dual", "revoke", "factor=3.5+blocks=5"]
 GROUPS = lessons.REASONING
 
 
@@ -176,13 +176,13 @@ def sizes(runs: int) -> None:
             line(case.name, passes.calls, tokens, taken, unit() if runs else 1.0, case.official)
 
 
-def package(name: str, runs: int, count: int) -> None:
+def package(name: str, ways: list[str], runs: int, count: int) -> None:
     """The model in the package: thoughts about ``count`` prompts of every reasoning group, one at a time."""
     model = limner.load(name).model
     assert isinstance(model, MMaDA)
     some = [task for group in GROUPS for task in tasks(group, "new_compositions", count, 0)]
     exact: list[str | None] = []
-    for way in ("", *WAYS):
+    for way in ("", *ways):
         plan = tuple(replace(ask, fast=way) for ask in model.plan(("thinking",)))
         with Passes(model).counted() as passes:
             begin = time.process_time()
@@ -198,28 +198,32 @@ def package(name: str, runs: int, count: int) -> None:
             print(f"{'':<34}the same words in {same:.0%} of {len(some)} thoughts")
 
 
-def quality(name: str, count: int, seeds: int) -> None:
-    """Strict success of pictures after exact and fast thoughts, on ``count`` prompts of every reasoning group."""
+def quality(name: str, ways: list[str], count: int, seeds: int) -> None:
+    """How often plans, and ``seeds`` pictures of each, hold what was asked after exact and fast thoughts, on ``count``
+    prompts of every reasoning group; differences are paired by prompt."""
     model = limner.load(name).model
     assert isinstance(model, MMaDA)
-    judge = scene_judge()
-    for way in ("", *WAYS):
-        right = total = 0
+    some = [task for group in GROUPS for task in tasks(group, "new_compositions", count, 0)]
+    exact: list[list[float]] = []
+    print(f"{len(some)} prompts, {seeds} pictures a prompt; 95% intervals")
+    for way in ("", *ways):
+        plan = model.plan(("thinking", "image"))
         with Passes(model).counted() as passes:
-            thought_passes = 0
-            for group in GROUPS:
-                some: list[Task] = tasks(group, "new_compositions", count, 0)
-                plan = model.plan(("thinking", "image"))
-                before = passes.rows
-                thoughts = rollout(model, some, (replace(plan[0], fast=way),), [0] * len(some))
-                thought_passes += passes.rows - before
-                replies = [sample.reply for sample in thoughts for _ in range(seeds)]
-                many, numbers = [task for task in some for _ in range(seeds)], [*range(seeds)] * len(some)
-                verdicts = judge(rollout(model, many, plan[1:], numbers, replies=replies))
-                right += sum(verdict.score == 1.0 for verdict in verdicts)
-                total += len(many)
-        each = thought_passes / (count * len(GROUPS))
-        print(f"{way or 'exact':<16}{each:>6.1f} passes a thought, strict success {right / total:.1%} of {total}")
+            thoughts = rollout(model, some, (replace(plan[0], fast=way),), [0] * len(some))
+        found = [[verdict.score or 0.0 for verdict in planned()(thoughts)]]
+        if seeds:
+            many = [task for task in some for _ in range(seeds)]
+            replies = [sample.reply for sample in thoughts for _ in range(seeds)]
+            drawn = scene_judge()(rollout(model, many, plan[1:], [*range(seeds)] * len(some), replies=replies))
+            scores = [verdict.score or 0.0 for verdict in drawn]
+            found.append([sum(scores[k : k + seeds]) / seeds for k in range(0, len(scores), seeds)])
+        text = f"{way or 'exact':<24}{passes.rows / len(some):>6.1f} passes a thought"
+        for what, right, before in zip(("plans", "pictures"), found, exact or found, strict=True):
+            text += f", {what} {sum(right) / len(right):.1%}"
+            if way:
+                text += " ({:+.1%}, {:+.1%} to {:+.1%})".format(*paired(right, before))
+        exact = exact or found
+        print(text, flush=True)
 
 
 def main() -> None:
@@ -230,18 +234,19 @@ def main() -> None:
     parser.add_argument("--model", default="tiny-mmada", help="the small model: its name or folder")
     parser.add_argument("--prompts", type=int, default=2, help="prompts of every reasoning group")
     parser.add_argument("--quality", type=int, default=0, help="measure strict success on so many prompts a group")
-    parser.add_argument("--seeds", type=int, default=2, help="pictures a prompt for --quality")
+    parser.add_argument("--seeds", type=int, default=2, help="pictures a prompt for --quality; 0: plans alone")
+    parser.add_argument("--ways", nargs="+", default=WAYS, metavar="WAY", help="fast ways for thoughts")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.quality:
-        quality(given.model, given.quality, given.seeds)
+        quality(given.model, given.ways, given.quality, given.seeds)
         return
     runs = 0 if given.passes else given.runs
     if runs:
         print(f"unit: {1000 * unit():.1f} ms for a 1024 x 1024 x 1024 float32 product on this thread")
     print(f"{'':<34}{'passes':>8}" + (f"{'ms/step':>9}{'tokens/s':>10}{'units':>9}{'official':>10}" if runs else ""))
     sizes(runs)
-    package(given.model, runs, given.prompts)
+    package(given.model, given.ways, runs, given.prompts)
 
 
 if __name__ == "__main__":
