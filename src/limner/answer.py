@@ -27,6 +27,13 @@ from PIL import Image as pil
 from PIL import PngImagePlugin
 
 from limner import __version__, catalog
+from limner.algorithms.verify.run import method
+from limner.algorithms.verify.run import verify as verify_jobs
+from limner.algorithms.verify.search import Ledger, OnEvent, jobs_of
+from limner.algorithms.verify.trace import Recorder
+from limner.judges.named import SCENES, find_verifier
+from limner.judges.scenes import facts_of
+from limner.judges.verifier import Verifier
 from limner.making import Making, OnPicture, OnStep, peek
 from limner.parts import Part, Plan, Sample, Task, user
 from limner.request import ALTERS, MOST_PIXELS, Request, a_picture, open_picture, what_is_free
@@ -258,6 +265,61 @@ class Limner:
             "fill", text, think, image=picture, question=question, blank=blank, temperature=temperature, fast=fast
         )
         return self.answer(wish, [seed], on_step)[0]
+
+    def verified(
+        self,
+        prompt: str,
+        verify: str = "parm",
+        n: int = 20,
+        *,
+        judge: str | Verifier = "self",
+        budget: float | None = None,
+        official: bool = False,
+        think: bool = True,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        size: int | None = None,
+        fast: str = "",
+        on_event: OnEvent | None = None,
+        trace: str | Path | None = None,
+    ) -> Answer:
+        """The chosen one of ``n`` pictures with the seeds seed, seed + 1, ..., judged while they are made.
+
+        ``verify`` is one of `METHODS` (none, random, oracle, orm, prm, parm, parm++, survey), ``judge`` a name that
+        `find_verifier` knows or a verifier, ``budget`` the seconds that it may take; `on_event` sees every look. What
+        the file ``trace`` holds is not asked again; what is asked is added to it. ``request["verify"]`` says what
+        was chosen, why, and what it cost. Raises ValueError as `generate` does, and for names that are not known.
+        """
+        request = Request("generate", prompt, think, steps, guidance, size, fast=fast)
+        plan = self.prepare(request)
+        how = method(verify, n, budget, official=official)
+        name = judge if isinstance(judge, str) else judge.about.name
+        if verify == "oracle" and judge == "self":
+            judge = name = SCENES
+        facts = facts_of(request.conversation[-1].text) if judge == SCENES else {}
+        if facts is None:
+            raise ValueError(
+                f"the judge {SCENES} cannot tell what {prompt!r} asks for; say it as a plan, such as 'three red apples'"
+            )
+        verifier: Verifier | None = None
+        if how.policy.questions or how.rounds:
+            verifier = find_verifier(judge, self.model, official=official) if isinstance(judge, str) else judge
+        about = {"model": self.name, "judge": name if verifier else "", "prompt": prompt.strip(), "think": think}
+        recorder = Recorder(None if trace is None else Path(trace), about, on_event)
+        begin = time.perf_counter()
+        (job,) = jobs_of([Task(request.conversation, facts, id=prompt.strip())], n, [seed])
+        ledger = Ledger()
+        (found,) = verify_jobs(
+            self.model, [job], plan, recorder.around(verifier), how, rows=BATCH, on_event=recorder, ledger=ledger
+        )
+        timings = {"total": time.perf_counter() - begin}
+        told = {"method": verify, "n": n, "budget": budget, "judge": about["judge"], "first_seed": seed}
+        told |= {"path": found.choice.path, "why": found.choice.why, "rounds": found.rounds, "cost": ledger.to_json()}
+        told |= {"looks": recorder.looks, "unjudged": recorder.unjudged, "unjudged_why": recorder.unjudged_why}
+        own = self._about(request, plan, found.sample.seed) | {"verify": told}
+        sample = found.sample
+        return Answer(sample.thinking, sample.image, sample.text, sample.seed, self.name, own, timings)
 
     def answer(
         self,

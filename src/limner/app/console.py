@@ -95,3 +95,29 @@ class Watch:
         text = parts[0].text if parts and parts[0].kind != "image" else ""
         text = " ".join(text.split())
         return text[-most:] if most else text
+
+
+class Bar:
+    """A progress bar on a terminal; called with what is being done and the share that is done."""
+
+    def __init__(self, silent: bool) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        self.bar = Progress(
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=silent or not console.is_terminal,
+        )
+        self.bar.start()
+        self.task = self.bar.add_task("evaluating", total=1.0)
+
+    def __call__(self, what: str, done: float) -> None:
+        self.bar.update(self.task, completed=done, description=what)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self.bar.stop()

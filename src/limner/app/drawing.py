@@ -89,6 +89,12 @@ class Drawing:
             line("preview", str(film))
 
     def _path(self, request: Request, seed: int) -> Path:
+        if self.number > 1 and self.out.suffix.lower() == ".png" and not self.out.is_dir():
+            raise ValueError(f"-o {self.out}: {self.number} pictures do not fit into one file; give a folder")
+        return self.path_of(request, seed)
+
+    def path_of(self, request: Request, seed: int, mark: str = "") -> Path:
+        """The file for one picture; ``mark`` is added to its name. ValueError where no PNG can stand there."""
         suffix = self.out.suffix.lower()
         if suffix in OTHER_FORMATS and not self.out.is_dir():
             raise ValueError(f"-o {self.out}: pictures are saved as PNG; give a name ending in .png, or a folder")
@@ -98,9 +104,7 @@ class Drawing:
                     f"-o {self.out}: there is a file of that name; give a name ending in .png, or a folder"
                 )
             made = "" if request.command == "generate" else f"{request.command}-"
-            return self.out / f"{made}{slug(request.prompt)}-{seed}.png"
-        if self.number > 1:
-            raise ValueError(f"-o {self.out}: {self.number} pictures do not fit into one file; give a folder")
+            return self.out / f"{made}{slug(request.prompt)}-{seed}{mark and '-' + mark}.png"
         return self.out
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from limner import catalog
-from limner.app.console import OWN, Device, Json, ModelName, json_line, line
+from limner.app.console import OWN, Bar, Device, Json, ModelName, json_line, line
+from limner.app.verifying import Budget, Judge, Ways, seconds, unjudged
+
+_GROUPS = "Groups of prompts, with --verify."
+Groups = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(metavar="GROUP", help=_GROUPS, help_behavior_hint="(default: the explicit ones)"),
+]
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,22 @@ class EvalWorld:
     """In how many steps a picture is drawn, 1 to 1000."""
     guidance: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=OWN)] = None
     """How strongly a picture follows the words, 0 to 100."""
+    verify: Ways = None
+    number: Annotated[int, tyro.conf.arg(aliases=["-n"], help="Candidates to choose from, with --verify.")] = 20
+    judge: Judge = "self"
+    budget: Budget = ""
+    groups: Groups = ()
+    prompts: Annotated[int, tyro.conf.arg(help="Prompts a group, with --verify.")] = 100
+    outputs: Annotated[int, tyro.conf.arg(help="Chosen pictures a prompt, with --verify.")] = 4
+    think: bool = False
+    """Think before drawing, with --verify; without it both are measured."""
+    begin: Annotated[float, tyro.conf.arg(help="Share of the steps after which parm begins to look.")] = 0.0
     json: Json = False
 
     def run(self) -> int:
         """Evaluate and print the table."""
+        if self.verify is not None:
+            return _verified(self)
         from limner.request import Request
 
         Request("generate", "any", True, self.steps, self.guidance)  # steps and guidance are possible
@@ -42,7 +62,7 @@ class EvalWorld:
         from limner.bench import world
 
         limner = Limner.load(self.model, device=self.device)
-        bar = _Bar(self.json)
+        bar = Bar(self.json)
         try:
             report = world.evaluate(
                 limner.model,
@@ -63,32 +83,6 @@ class EvalWorld:
         line("numbers", str(self.out / "report.json"))
         line("sheet", str(self.out / "sheet.png"))
         return 0
-
-
-class _Bar:
-    """A progress bar on a terminal; called with what is being done and the share that is done."""
-
-    def __init__(self, silent: bool) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        self.bar = Progress(
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            disable=silent or not console.is_terminal,
-        )
-        self.bar.start()
-        self.task = self.bar.add_task("evaluating", total=1.0)
-
-    def __call__(self, what: str, done: float) -> None:
-        self.bar.update(self.task, completed=done, description=what)
-
-    def stop(self) -> None:
-        """Take the bar away."""
-        self.bar.stop()
 
 
 def _print(report: dict[str, Any], model: str) -> None:
@@ -125,3 +119,60 @@ def _print(report: dict[str, Any], model: str) -> None:
 
 def _share(value: dict[str, Any] | None) -> str:
     return "" if value is None else f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+
+
+def _verified(command: EvalWorld) -> int:
+    """`limner eval world --verify`: how often the chosen picture is right, and what choosing costs."""
+    from limner.algorithms.verify.run import method
+    from limner.judges.named import SCENES, find_verifier
+    from limner.request import Request
+
+    assert command.verify is not None
+    Request("generate", "any", command.think, command.steps, command.guidance)  # steps and guidance are possible
+    if command.number < 1:
+        raise ValueError(f"-n {command.number}: give 1 candidate or more")
+    how = method(command.verify, command.number, seconds(command.budget), begin=command.begin)
+    catalog.find(command.model)
+    from limner.answer import Limner
+    from limner.bench import verified
+    from limner.world import lessons
+
+    groups = command.groups or (lessons.GROUPS if command.think else lessons.EXPLICIT)
+    judge = SCENES if command.verify == "oracle" and command.judge == "self" else command.judge
+    label = f"{command.model}, judged by {judge}, {command.steps or 'own'} steps, {command.guidance} guidance"
+    label += ", thinking" if command.think else ""
+    prompts, outputs = (10, 1) if command.quick else (command.prompts, command.outputs)
+    trial = verified.Trial(label, groups, command.split, prompts, outputs, command.test_seed)
+    model = Limner.load(command.model, device=command.device).model
+    verifier = find_verifier(judge, model, device=command.device) if how.policy.questions or how.rounds else None
+    *before, picture = model.plan(("thinking", "image") if command.think else ("image",))
+    guidance = picture.guidance if command.guidance is None else command.guidance
+    plan = (*before, replace(picture, steps=command.steps or picture.steps, guidance=guidance))
+    bar = Bar(command.json)
+    try:
+        report = verified.evaluate(model, plan, verifier, how, trial, out=command.out, progress=bar)
+    finally:
+        bar.stop()
+    unjudged(report["looks"], report["unjudged"], report["unjudged_why"])
+    if report["warning"]:
+        print(f"limner: {report['warning']}", file=sys.stderr)
+    if command.json:
+        json_line({"model": command.model, **report, "path": str(command.out / "report.json")})
+        return 0
+    title = f"{command.model}, {command.verify} of {command.number}, {trial.split}, test seed {trial.test_seed}"
+    line("measured", f"{title}: {trial.prompts} prompts a group, {trial.outputs} pictures a prompt")
+    for row in report["rows"]:
+        line(row["group"], _whole_share(row["success"]))
+    line("overall", _whole_share(report["overall"]))
+    cost = report["cost_per_picture"]
+    line("a picture", f"{cost['row_steps']:.0f} row-steps, {cost['looks']:.1f} looks, {cost['wall_seconds']:.2f} s")
+    for question, rows in report["calibration"].items():
+        for row in rows:
+            area = "" if row["auc"] is None else f", ROC area {row['auc']:.2f}"
+            line(f"step {row['step']}", f"{question}: {row['looks']} looks, ECE {row['ece']:.2f}{area}")
+    line("numbers", str(command.out / "report.json"))
+    return 0
+
+
+def _whole_share(value: dict[str, Any]) -> str:
+    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"

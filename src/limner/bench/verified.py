@@ -162,7 +162,7 @@ def _report(
     for group in trial.groups:
         mine = [row for row in rows if row["group"] == group]
         table.append({"group": group, "success": share(_by_prompt(mine)).to_json()})
-    means = [row["success"]["mean"] for row in table]
+    means = [share(_by_prompt([row for row in rows if row["group"] == group])).mean for group in trial.groups]
     names = [item.name for item in fields(Ledger)]
     cost = {name: round(sum(row["cost"][name] for row in rows) / len(rows), 4) for name in names}
     fates = {(row["job"], row["output"], row["path"]): bool(row["score"]) for row in rows if row["rounds"] == 0}

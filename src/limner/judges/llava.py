@@ -16,7 +16,8 @@ from torch import Tensor
 from limner.judges.asked import NO, YES, YesNo, asked_for
 from limner.judges.official import TOP_K, TOP_P, filtered, opinion, sampled
 from limner.judges.verifier import About, Opinion, Question, unjudged
-from limner.models.llava.render import END, question
+from limner.models.llava.render import END
+from limner.models.llava.render import question as put
 from limner.parts import Image, Sample
 from limner.process.noise import Noise
 
@@ -49,20 +50,20 @@ class Llava:
         known = [ids[0] for text, ids in found if len(ids) == 1 and tokenizer.decode(ids).strip() == text.strip()]
         return tuple(dict.fromkeys(known))
 
-    def __call__(self, name: Question, samples: Sequence[Sample]) -> list[Opinion]:
-        return [self._one(name, sample) for sample in samples]
+    def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
+        return [self._one(question, sample) for sample in samples]
 
     def _one(self, name: Question, sample: Sample) -> Opinion:
         pictures = [part for part in sample.reply if isinstance(part, Image)]
         if not pictures:
             return unjudged("there is no picture to ask about")
         features = self._features(pictures[-1])
-        before, behind = self.looker.ids(question(name, asked_for(sample)))
+        before, behind = self.looker.ids(put(name, asked_for(sample)))
         logits = self.looker.next_word(before, features, behind).cpu()
         found = self._official(name, sample, logits) if self.official else self._exact(logits)
         if name != "reflection" or found.says:
             return found
-        before, behind = self.looker.ids(question("critique", asked_for(sample)))
+        before, behind = self.looker.ids(put("critique", asked_for(sample)))
         tokenizer = self.looker.tokenizer
         assert tokenizer is not None
         end = tokenizer.token_to_id(END)

@@ -10,7 +10,7 @@ import numpy as np
 from limner.parts import Sample, Verdict
 from limner.world.check import facts_hold
 from limner.world.content import Content
-from limner.world.say import plan_of
+from limner.world.say import plan_of, read_plan
 
 Reader = Callable[[np.ndarray], Content | None]
 
@@ -88,3 +88,27 @@ def planned() -> Callable[[Sequence[Sample]], list[Verdict]]:
 
 def _held(sample: Sample, content: Content) -> tuple[bool, list[str]]:
     return facts_hold(dict(sample.task.facts), content)
+
+
+_RELATIONS = {"row": "left of", "column": "above"}
+
+
+def facts_of(words: str) -> dict[str, Any] | None:
+    """What a prompt in the words of a plan asks for, with or without its background; None for any other prompt."""
+    content = read_plan(words)
+    facts: dict[str, Any] = {} if content is None else {"background": content.background}
+    content = content or read_plan(f"{words}, plain")
+    if content is None or content.layout == "other":
+        return None
+    things = content.things
+    if content.layout == "copies":
+        kind, colour = things[0]
+        return facts | {"include": [{"kind": kind, "colour": colour, "count": len(things)}]}
+    facts["include"] = [{"kind": kind, "colour": colour, "count": 1} for kind, colour in things]
+    if content.layout == "inside":
+        facts["relation"] = [{"a": 1, "b": 0, "is": "inside"}]
+    elif content.layout == "trio":
+        facts["relation"] = [{"a": i, "b": i + 1, "is": "left of"} for i in range(len(things) - 1)]
+    else:
+        facts["relation"] = [{"a": 0, "b": 1, "is": _RELATIONS[content.layout]}]
+    return facts

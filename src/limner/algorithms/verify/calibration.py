@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,8 @@ def roc(chances: Sequence[float], truths: Sequence[bool]) -> tuple[list[tuple[fl
 def by_step(
     events: Sequence[Event], fates: Mapping[tuple[str, int, int], bool], question: str = "potential"
 ) -> list[dict[str, Any]]:
-    """One row a step: how many looks, their mean, ``ece`` and ``auc`` against the fates of their paths.
+    """One row a step: how many looks, their mean, ``ece`` and ``auc`` against the fates of their paths (``auc`` None
+    where all have the same).
 
     ``fates`` says by (job, output, path) whether the finished picture was right. Looks that were not judged, or whose
     fate is not known, are left out.
@@ -56,6 +58,7 @@ def by_step(
     found = []
     for step in sorted(rows):
         chances, truths = [p for p, _ in rows[step]], [t for _, t in rows[step]]
+        area = roc(chances, truths)[1]
         found.append(
             {
                 "step": step,
@@ -63,7 +66,7 @@ def by_step(
                 "mean": round(float(np.mean(chances)), 4),
                 "right": round(float(np.mean(truths)), 4),
                 "ece": round(ece(chances, truths), 4),
-                "auc": round(roc(chances, truths)[1], 4),
+                "auc": None if math.isnan(area) else round(area, 4),
             }
         )
     return found

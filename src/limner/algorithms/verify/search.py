@@ -51,7 +51,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened to a candidate. ``kind``: "look", "choice", "round", "notice"."""
+    """Something happened to a candidate. ``kind``: "begin", "look", "wave", "choice", "round"."""
 
     kind: str
     job: str

@@ -6,7 +6,8 @@ A trace of the policy ``survey`` holds every answer that a policy without branch
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,3 +131,44 @@ def _judged(events: Sequence[Event]) -> Iterator[Event]:
     for event in events:
         if event.kind == "look" and event.view is not None and event.opinion is not None and event.opinion.judged:
             yield event
+
+
+class Recorder:
+    """What watches one verified request: it counts looks, tells ``on_event``, and keeps a trace if there is a ``path``.
+
+    A trace begins with what it is ``about``; one of another request is written anew, one of the same is gone on with.
+    An ``on_event``.
+    """
+
+    def __init__(
+        self, path: Path | None, about: Mapping[str, object], on_event: Callable[[Event], None] | None
+    ) -> None:
+        self.on_event, self.looks, self.unjudged, self.unjudged_why = on_event, 0, 0, ""
+        self.known: list[Event] = []
+        self.trace: Trace | None = None
+        if path is None:
+            return
+        begin = Event("begin", str(about.get("prompt", "")), why=json.dumps(dict(about)))
+        if path.exists():
+            self.known = read_trace(path)
+            if self.known[:1] != [begin]:
+                self.known = []
+        self.trace = Trace(path)
+        beside = path.with_name(f".{path.name}.partial")
+        beside.write_text("".join(json.dumps(event.to_json()) + "\n" for event in self.known or [begin]))
+        os.replace(beside, path)
+
+    def around(self, verifier: Verifier | None) -> Verifier | None:
+        """The verifier, with what the trace holds already."""
+        return Remembering(verifier, self.known) if verifier is not None and self.known else verifier
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "look" and event.opinion is not None:
+            self.looks += 1
+            if not event.opinion.judged:
+                self.unjudged += 1
+                self.unjudged_why = self.unjudged_why or event.opinion.text
+        if self.trace is not None:
+            self.trace(event)
+        if self.on_event is not None:
+            self.on_event(event)
