@@ -64,6 +64,8 @@ class Eyes:
         if area > most:
             shrink = math.sqrt(wide * high / most)
             cells = [max(1, math.floor(side / shrink / self.cell)) for side in size]
+            # one cell is the least of a side, so a very long picture loses length
+            cells = [min(own, most // (other * self.cell**2)) for own, other in zip(cells, cells[::-1], strict=True)]
         elif area < least:
             grow = math.sqrt(least / (wide * high))
             cells = [math.ceil(side * grow / self.cell) for side in size]
