@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
+# OmniGen's own prompt, which stage one's teacher is given
+OMNIGEN = "<|user|>\n{}<|end|>\n<|assistant|>\n<|diffusion|>"
+
 FirstStep = Literal["official", "full"]
 Condition = Literal["all", "answer"]
 

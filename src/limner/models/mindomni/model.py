@@ -164,6 +164,11 @@ class MindOmni(Model):
             found.append(Thinking(text, row) if kind == "thinking" else Text(text, row))
         return found
 
+    @staticmethod
+    def chain(thought: str, answer: str) -> str:
+        """A chain of thought in words, with its tags."""
+        return Renderer.chain(thought, answer)
+
     # wishes
 
     def plan(self, kinds: Sequence[PartKind]) -> Plan:

@@ -186,7 +186,8 @@ class Renderer:
         """The ids before the first that ends a turn."""
         return list(ids[: next((k for k, i in enumerate(ids) if i in self.ends), len(ids))])
 
-    def chain(self, thought: str, answer: str) -> str:
+    @staticmethod
+    def chain(thought: str, answer: str) -> str:
         """A thought and its answer between their tags."""
         return f"{OPEN}{thought}{CLOSE}{ANSWER}{answer}{ANSWERED}"
 

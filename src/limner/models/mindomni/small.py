@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 
 from limner.codecs.vae import Vae
 from limner.models.mindomni.config import DecoderConfig, MindOmniConfig
@@ -82,8 +83,8 @@ def mllm_config(sizes: Sizes, tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def decoder_config(sizes: Sizes, channels: int) -> DecoderConfig:
-    """The image decoder's numbers; its token table, which only OmniGen's own conditions need, has one row."""
+def decoder_config(sizes: Sizes, channels: int, vocabulary: int) -> DecoderConfig:
+    """The image decoder's numbers. Its own token table, by which it is taught alone, has the same words."""
     return DecoderConfig(
         width=sizes.decoder,
         layers=sizes.decoder_layers,
@@ -92,7 +93,7 @@ def decoder_config(sizes: Sizes, channels: int) -> DecoderConfig:
         mlp=sizes.decoder_mlp,
         positions=sizes.length,
         original_positions=sizes.length,
-        vocabulary=1,
+        vocabulary=vocabulary,
         pad=0,
         channels=channels,
     )
@@ -127,7 +128,7 @@ def fresh(
 ) -> MindOmni:
     """An untrained small model, around a trained autoencoder if one is given."""
     shows = vae or Vae(vae_config(sizes))
-    decoder = decoder_config(sizes, shows.channels)
+    decoder = decoder_config(sizes, shows.channels, tokenizer.get_vocab_size())
     generation = {"eos_token_id": [tokenizer.token_to_id(END)]}
     generation |= {"pad_token_id": tokenizer.token_to_id(NOTHING)}
     parts: Mapping[str, Any] = mllm_config(sizes, tokenizer)
@@ -147,16 +148,21 @@ def initialise(model: MindOmni, seed: int) -> None:
     """
     generator = torch.Generator().manual_seed(seed)
     for part in (model.mllm, model.connector, model.decoder):
-        depth = sum(name.endswith(("o_proj.weight", "to_out.0.weight")) for name, _ in part.named_parameters())
-        for name, weight in part.named_parameters():
-            deep = name.endswith(("o_proj.weight", "to_out.0.weight", "down_proj.weight", "attn.proj.weight"))
-            with torch.no_grad():
-                if weight.ndim > 1:
-                    deviation = 0.02 / math.sqrt(2 * max(1, depth)) if deep else 0.02
-                    if "patch_embed" in name:
-                        deviation = 1 / math.sqrt(weight[0].numel())
-                    weight.normal_(0.0, deviation, generator=generator)
-                elif name.endswith("bias"):
-                    weight.zero_()
-                else:
-                    weight.fill_(1.0)
+        initialise_part(part, generator)
+
+
+@torch.no_grad()
+def initialise_part(part: nn.Module, generator: torch.Generator) -> None:
+    """The same for one part."""
+    depth = sum(name.endswith(("o_proj.weight", "to_out.0.weight")) for name, _ in part.named_parameters())
+    for name, weight in part.named_parameters():
+        deep = name.endswith(("o_proj.weight", "to_out.0.weight", "down_proj.weight", "attn.proj.weight"))
+        if weight.ndim > 1:
+            deviation = 0.02 / math.sqrt(2 * max(1, depth)) if deep else 0.02
+            if "patch_embed" in name:
+                deviation = 1 / math.sqrt(weight[0].numel())
+            weight.normal_(0.0, deviation, generator=generator)
+        elif name.endswith("bias"):
+            weight.zero_()
+        else:
+            weight.fill_(1.0)
