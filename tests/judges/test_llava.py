@@ -13,7 +13,7 @@ from limner.models.llava.network import load
 from limner.models.llava.render import question
 from limner.parts import Image, Sample, Task, user
 
-DATA = Path(__file__).parents[1] / "parity" / "data" / "image-generation-cot" / "llava"
+DATA = Path(__file__).parents[1] / "parity" / "data" / "image-generation-cot" / "llava_onevision_tiny"
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,10 @@ def read(folder):
     """(the reference in a folder, its checks); ValueError for a folder that is none."""
     if (Path(folder) / "tiny" / "runs.json").is_file():
         return checks_showo.ShowOReference(folder), checks_showo.CHECKS
+    if (Path(folder) / "selection_cases.json").is_file():
+        import checks_cot
+
+        return checks_cot.CotReference(folder), checks_cot.CHECKS
     if (Path(folder) / "checkpoint" / "image_decoder").is_dir():
         import checks_mindomni  # loads both large libraries
 

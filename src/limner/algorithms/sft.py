@@ -44,19 +44,20 @@ def piece_loss(scored: Scored, *, by_length: bool) -> Tensor:
     return -scored.tokens.sum() / scored.hidden.sum().clamp(min=1)
 
 
-def table_loss(model: Model, piece: Piece) -> Tensor:
-    """Scalar: mean cross-entropy over the whole output table at a picture's hidden codes and at the tokens just before
-    and behind it (as published). Raises ValueError for a model whose words and pictures have no table in common."""
+def table_scores(model: Model, context: Context, values: Tensor, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    """What the published losses of pictures score: (logits (M, V) over the whole output table, labels (M,), at (B, T)
+    bool: a picture's hidden codes and the tokens just before and behind it). Raises ValueError for a model whose words
+    and pictures have no table in common."""
     canvas, blocks = model.process("image"), model.process("text")
     beside = blocks.net if isinstance(blocks, MaskedBlocks) else None
     net = canvas.table or beside if isinstance(canvas, MaskedCanvas) else None
-    if piece.kind != "image" or not isinstance(canvas, MaskedCanvas) or net is None:
-        raise ValueError(f"only masked pictures and words that have one table have such a loss, not {piece.name!r}")
-    nothing = torch.zeros_like(piece.draw.hidden)
-    clean, _, _ = piece.context.given.around(canvas.how.ids(piece.values, nothing))
-    ids, kept, where = piece.context.given.around(canvas.how.ids(piece.values, piece.draw.hidden))
+    if not isinstance(canvas, MaskedCanvas) or net is None:
+        raise ValueError(f"only masked pictures and words that have one table are scored so; {model.family} has none")
+    nothing = torch.zeros_like(draw.hidden)
+    clean, _, _ = context.given.around(canvas.how.ids(values, nothing))
+    ids, kept, where = context.given.around(canvas.how.ids(values, draw.hidden))
     at = torch.zeros_like(kept)
-    at[:, where] = piece.draw.hidden
+    at[:, where] = draw.hidden
     at[:, max(0, where.start - 1) : where.start] = True
     at[:, where.stop : where.stop + 1] = True
     logits = net(ids, kept, at, where.start).float()
@@ -65,7 +66,15 @@ def table_loss(model: Model, piece: Piece) -> Tensor:
             f"words are chosen among {logits.shape[-1]} values and picture codes reach {int(clean[at].max())}; let "
             "words compete over the whole table, or score pictures over codes alone"
         )
-    return torch.nn.functional.cross_entropy(logits, clean[at])
+    return logits, clean[at], at
+
+
+def table_loss(model: Model, piece: Piece) -> Tensor:
+    """Scalar: mean cross-entropy of ``table_scores`` (as published). ValueError for a piece that is no picture."""
+    if piece.kind != "image":
+        raise ValueError(f"only masked pictures and words that have one table have such a loss, not {piece.name!r}")
+    logits, labels, _ = table_scores(model, piece.context, piece.values, piece.draw)
+    return torch.nn.functional.cross_entropy(logits, labels)
 
 
 def sft(

@@ -15,13 +15,13 @@ from limner.models.llava.pictures import grid, pixels
 from limner.models.llava.render import ASKED, PICTURE, question
 
 DATA = Path(__file__).parents[2] / "parity" / "data" / "image-generation-cot"
-IO = load_file(DATA / "llava" / "io.safetensors")
+IO = load_file(DATA / "llava_onevision_tiny" / "io.safetensors")
 CASES = [(form, shape) for form in ("pad", "anyres_max_9") for shape in ("square", "wide")]
 
 
 @pytest.fixture(scope="module")
 def looker():
-    return load(DATA / "llava", dtype=torch.float32)
+    return load(DATA / "llava_onevision_tiny", dtype=torch.float32)
 
 
 def picture(shape):
@@ -84,7 +84,7 @@ def test_the_best_fitting_grid_keeps_most_with_the_least_waste():
 def test_a_converted_folder_is_one_that_transformers_loads(looker, tmp_path):
     from transformers import LlavaOnevisionForConditionalGeneration
 
-    about = convert(DATA / "llava", tmp_path / "new", torch.float32)
+    about = convert(DATA / "llava_onevision_tiny", tmp_path / "new", torch.float32)
     assert about["names_matched"] == len(looker.network.state_dict()) == len(about["tensors"])
     again = LlavaOnevisionForConditionalGeneration.from_pretrained(tmp_path / "new", dtype=torch.float32).eval()
     ids = torch.tensor([[3, 4, 5]])
@@ -92,14 +92,14 @@ def test_a_converted_folder_is_one_that_transformers_loads(looker, tmp_path):
         ours, theirs = looker.network(input_ids=ids).logits, again(input_ids=ids).logits
     assert torch.equal(ours, theirs)
     with pytest.raises(ValueError, match="exists already"):
-        convert(DATA / "llava", tmp_path / "new")
+        convert(DATA / "llava_onevision_tiny", tmp_path / "new")
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no config\.json"):
         load(tmp_path)
-    weights = load_file(DATA / "llava" / "weights.safetensors")
-    (tmp_path / "config.json").write_text((DATA / "llava" / "config.json").read_text())
+    weights = load_file(DATA / "llava_onevision_tiny" / "weights.safetensors")
+    (tmp_path / "config.json").write_text((DATA / "llava_onevision_tiny" / "config.json").read_text())
     save_file({**weights, "model.extra": torch.zeros(1)}, tmp_path / "weights.safetensors")
     with pytest.raises(ValueError, match=r"model\.extra"):
         load(tmp_path)
@@ -107,6 +107,6 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     save_file(weights, tmp_path / "weights.safetensors")
     with pytest.raises(ValueError, match="lack"):
         load(tmp_path)
-    looker = load(DATA / "llava")
+    looker = load(DATA / "llava_onevision_tiny")
     with pytest.raises(ValueError, match="without a tokenizer"):
         looker.ids(question("outcome", "a cat"))
