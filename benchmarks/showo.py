@@ -23,6 +23,7 @@ from limner.models.showo.model import ShowO
 from limner.models.showo.render import Script
 from limner.models.showo.tokenizer import make_word_tokenizer
 from limner.process.base import Context, Settings, Tokens
+from limner.process.masked import MaskedCanvas
 from limner.process.noise import Noise
 
 STEPS, GUIDANCE, CODES, PROMPT = 18, 1.75, 256, 12
@@ -88,6 +89,7 @@ def main() -> None:
 
     def draw(tight: bool = True, remembering: bool = True, rows: int = 1, steps: int = STEPS) -> None:
         process = model.process("image")
+        assert isinstance(process, MaskedCanvas)
         process = process if remembering else replace(process, making=None)
         some = replace(settings, steps=STEPS)
         state = process.start(context(model, rows, tight), some, Noise.of(range(rows)))
