@@ -21,6 +21,7 @@ from limner.app.demo import Demo
 from limner.app.evaluate import EvalWorld
 from limner.app.generate import Generate
 from limner.app.inpaint import Extend, Inpaint
+from limner.app.mine import Mine
 from limner.app.models import Models
 from limner.app.train import Train
 from limner.app.world import WorldExport, WorldShow
@@ -35,6 +36,7 @@ COMMANDS: dict[str, type] = {
     "fill": Fill,
     "eval world": EvalWorld,
     "train": Train,
+    "mine": Mine,
     "world show": WorldShow,
     "world export": WorldExport,
     "models": Models,
