@@ -1,0 +1,134 @@
+"""The tiny stages, each two steps of a smaller model, one going on from the other."""
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from limner.models.mindomni.model import MindOmni
+from limner.models.mindomni.render import well_formed
+from limner.models.mindomni.small import Sizes
+from limner.parts import Image, Sample, Task, Thinking, user
+from limner.recipes import RECIPES, tiny_clip, tiny_vae
+from limner.recipes import tiny_mindomni as recipes
+from limner.recipes.mindomni import form
+from limner.train.fit import fit
+from limner.world import say
+
+SMALL = Sizes(
+    width=32, layers=2, heads=2, kv_heads=1, mlp=64, sight=32, sight_layers=1, sight_heads=2, sight_mlp=32, patch=16,
+    decoder=32, decoder_layers=2, decoder_heads=2, decoder_mlp=64, vae=(16, 16, 16), vae_groups=4,
+)  # fmt: skip
+WORDS = recipes.Words(2, 1, 1, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Every stage's result by name, two steps each."""
+    home, found = tmp_path_factory.mktemp("runs"), {}
+    before = recipes.SIZES, tiny_vae.SIZES
+    recipes.SIZES = tiny_vae.SIZES = SMALL
+
+    def go(run, size):
+        own = replace(run, steps=2, batch_size=size, threads=1, prefetch=0, log_every=1, sample_every=0)
+        found[run.name.removeprefix("mindomni.")] = result = fit(own, home / run.name, progress=False)
+        return result.released
+
+    try:
+        vae = go(tiny_vae.tiny_vae(), 2)
+        words = go(recipes.tiny_words(vae, WORDS), 6)
+        decoder = go(recipes.tiny_decoder(words), 2)
+        one = go(recipes.tiny_stage_one(decoder), 2)
+        two = go(recipes.tiny_stage_two(one), 2)
+        clip = go(tiny_clip.tiny_clip(), 4)
+        three = recipes.tiny_stage_three(two, replace(recipes.REWARDS, group=2), prompts=1, clip=clip, steps=1)
+        go(three, 2)
+    finally:
+        recipes.SIZES, tiny_vae.SIZES = before
+    return found
+
+
+def weights(result, part):
+    return dict(MindOmni.load(result.released).get_submodule(part).state_dict())
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_every_stage_trains_its_own_parts_alone(runs):
+    moved = {
+        "tiny_words": {"mllm"},
+        "tiny_decoder": {"decoder"},
+        "tiny_stage_one": {"connector"},
+        "tiny_stage_two": {"connector", "decoder"},
+        "tiny_stage_three": {"mllm"},
+    }
+    order = list(moved)
+    for before, after in zip(order, order[1:], strict=False):
+        changed = {
+            part
+            for part in ("mllm", "connector", "decoder", "vae")
+            if not same(weights(runs[before], part), weights(runs[after], part))
+        }
+        assert changed == moved[after]
+
+
+def test_the_stages_report_their_losses(runs):
+    assert {"think", "change", "caption", "question", "fact"} <= runs["tiny_words"].numbers.keys()
+    assert {"flow", "distilled"} <= runs["tiny_stage_one"].numbers.keys()
+    assert {"draw_format", "draw_consistency", "draw_scene", "draw_kl_text"} <= runs["tiny_stage_three"].numbers.keys()
+    assert "right" in runs["tiny_clip"].numbers
+
+
+def test_latents_are_scaled_to_mean_zero_and_deviation_one(runs):
+    from limner.codecs.vae import Vae
+
+    vae = Vae.from_folder(runs["tiny_vae"].released)
+    pixels = tiny_vae._pictures(1, 64).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        latents = vae.encode(pixels)
+    assert abs(float(latents.mean())) < 0.2 and 0.7 < float(latents.std()) < 1.3
+
+
+def test_a_small_clip_scores_pairs(runs):
+    score = tiny_clip.clip_of(runs["tiny_clip"].released)
+    pictures = [recipes.shown(recipes.known_content(random.Random(i)).scene(random.Random(i))).image for i in (1, 2)]
+    found = score(pictures, ["two red apples, plain", "a blue cat, night"])
+    assert len(found) == 2 and all(-1 <= value <= 1 for value in found)
+
+
+def test_rows_are_those_that_training_may_see():
+    rows = recipes.some_rows(recipes.THOUGHT, 3, 40)
+    behind = [row for row in rows if row.reply]
+    shown = [row for row in rows if any(isinstance(part, Image) for part in row.conversation[0].parts)]
+    assert 10 <= len(behind) <= 30 and 2 <= len(shown) <= 18
+    assert all(say.read_plan(row.own) is not None for row in rows)
+    assert all(well_formed(row.reply[0].text) for row in behind)
+    batch = recipes.some_words(recipes.MIXTURE, 1, 0)
+    assert {name: len(some) for name, some in batch.items()} == vars(recipes.MIXTURE)
+    assert all(isinstance(row.part, Thinking) for row in batch["think"] + batch["change"])
+
+
+def test_tasks_know_their_captions():
+    for task in recipes.tasks(0, 8):
+        assert say.read_plan(task.facts["caption"]) is not None
+
+
+def test_the_form_is_judged_by_the_whole_chain(runs):
+    model = MindOmni.load(runs["tiny_stage_two"].released)
+    good = recipes.chained("2+2=4; two cats, plain")
+    samples = [Sample(Task((user("x"),)), (part,)) for part in (good, replace(good, text="", raw=(1, 2)))]
+    assert [verdict.score for verdict in form(model)(samples)] == [1.0, 0.0]
+    assert form(model)([Sample(Task((user("x"),)), ())])[0].score == 0.0
+
+
+def test_a_stage_without_its_beginning_says_what_to_train(tmp_path):
+    with pytest.raises(ValueError, match="train the recipe that releases it first"):
+        recipes.tiny_stage_two(tmp_path / "none").build()
+
+
+def test_the_recipes_are_listed():
+    names = ("vae", "words", "decoder", "stage_one", "stage_two", "stage_three", "clip")
+    assert {f"mindomni.tiny_{name}" for name in names} <= RECIPES.keys()
