@@ -122,7 +122,7 @@ class MMaDA(Model):
 
     def words(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), V) of words: the text vocabulary, or every row of the table if the config says so."""
-        return self._words(self.network.states(ids, kept, begin)[at])
+        return self._words(self.network.at(ids, kept, at, begin))
 
     def recalled_words(
         self, ids: Tensor, kept: Tensor, at: Tensor, begin: int, low: int = 0, past: Tensor | None = None
@@ -145,7 +145,7 @@ class MMaDA(Model):
     def pictures(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), codes) of picture codes."""
         first = self.config.text_vocabulary
-        return self.network.logits(self.network.states(ids, kept, begin)[at], first, first + self.config.codes)
+        return self.network.logits(self.network.at(ids, kept, at, begin), first, first + self.config.codes)
 
     # wishes
 

@@ -75,18 +75,30 @@ class Layer(nn.Module):
         self.down_proj = nn.Linear(M, D, bias=False)
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor | None, memory: Memory | None = None
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        bias: Tensor | None,
+        memory: Memory | None = None,
+        wanted: slice = slice(None),
     ) -> Tensor:
-        """x (B, T, D), turn = cosines and sines (T, 1, head), bias what ``scaled_dot_product_attention`` takes."""
+        """x (B, T, D), turn = cosines and sines (T, 1, head), bias what ``scaled_dot_product_attention`` takes.
+
+        Returns the wanted places alone: every place is looked at, but only these look.
+        """
         B, T, D = x.shape
         h = self.attention_norm(x)
-        q = rotate(self.q_proj(h).view(B, T, -1, self.head), turn).transpose(1, 2)
+        cos, sin = turn
+        q = self.q_proj(h[:, wanted])
+        q = rotate(q.view(B, q.shape[1], -1, self.head), (cos[wanted], sin[wanted])).transpose(1, 2)
         k = rotate(self.k_proj(h).view(B, T, -1, self.head), turn).transpose(1, 2)
         v = self.v_proj(h).view(B, T, -1, self.head).transpose(1, 2)
         if memory is not None:
             k, v = memory.meet(k, v)
+        if bias is not None and bias.shape[2] > 1:
+            bias = bias[:, :, wanted]
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=self.grouped)
-        x = x + self.o_proj(seen.transpose(1, 2).reshape(B, T, D))
+        x = x[:, wanted] + self.o_proj(seen.transpose(1, 2).flatten(2))
         h = self.mlp_norm(x)
         return x + self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h))
 
@@ -118,12 +130,19 @@ class Network(nn.Module):
                 weight.data.zero_()
 
     def states(
-        self, ids: Tensor, kept: Tensor, begin: int = 0, low: int = 0, memories: Sequence[Memory] | None = None
+        self,
+        ids: Tensor,
+        kept: Tensor,
+        begin: int = 0,
+        low: int = 0,
+        memories: Sequence[Memory] | None = None,
+        wanted: slice = slice(None),
     ) -> Tensor:
         """ids (B, T), kept (B, T) bool -> states (B, T, D) before the last norm. Positions count padding too: only
         their differences matter. Learned places are counted from ``begin``, where the part being made begins.
 
-        With ``memories``, one a layer, ids may be (B, t): a stretch from the place ``low`` on.
+        With ``memories``, one a layer, ids may be (B, t): a stretch from the place ``low`` on. The last layer computes
+        the wanted places of the stretch alone.
         """
         here = slice(low, low + ids.shape[1])
         x = self._embedded(ids, torch.arange(here.start, here.stop, device=ids.device), begin)
@@ -132,8 +151,15 @@ class Network(nn.Module):
         if bias is not None and bias.shape[2] > 1:
             bias = bias[:, :, here]
         for i, layer in enumerate(self.layers):
-            x = layer(x, (cos[here], sin[here]), bias, *(() if memories is None else (memories[i],)))
+            memory = None if memories is None else memories[i]
+            x = layer(x, (cos[here], sin[here]), bias, memory, wanted if i == len(self.layers) - 1 else slice(None))
         return x
+
+    def at(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int = 0) -> Tensor:
+        """`states` of the places at (B, T) bool alone, (at.sum(), D)."""
+        places = at.any(dim=0).nonzero()
+        wanted = slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+        return self.states(ids, kept, begin, wanted=wanted)[at[:, wanted]]
 
     def _embedded(self, ids: Tensor, place: Tensor, begin: int) -> Tensor:
         """ids (B, T) at places (T,) -> (B, T, D)."""
