@@ -109,3 +109,15 @@ def test_how_a_verifier_is_asked_stands_beside_its_weights(tmp_path):
     (tmp_path / "verifier.json").write_text('{"wording": 3}')
     with pytest.raises(ValueError, match="does not describe a verifier"):
         read_about(tmp_path)
+
+
+def test_codes_of_another_codec_are_not_taken_for_its_own(tiny):
+    own = tiny.decode("image", torch.arange(64)[None])[0]
+    other = Image(own.image, tuple(reversed(own.raw)))
+    plain = Image(own.image)
+    found = {}
+    for name, part in (("own", own), ("other", other), ("plain", plain)):
+        (found[name],) = Asked(tiny, PLAIN)("outcome", [Sample(TASK, (part,))])
+    assert found["other"].yes == found["plain"].yes
+    assert Asked(tiny)._same_codes([Sample(TASK, (own,))]) and not Asked(tiny)._same_codes([Sample(TASK, (other,))])
+    assert not Asked(tiny)._same_codes([Sample(TASK, (Image(own.image, (10**6,) * 64),))])

@@ -28,12 +28,21 @@ class Train:
     """First weights, data and noise all come from it."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=RECIPES_OWN)] = None
     """CPU threads."""
+    rounds: Annotated[int | None, tyro.conf.arg(metavar="INT", help="How many rounds, of cot.iterative_dpo.",
+                                                help_behavior_hint="(default: 3)")] = None  # fmt: skip
+    guide: Annotated[str, tyro.conf.arg(metavar="JUDGE", help="A judge that is asked while cot.iterative_dpo trains.",
+                                        help_behavior_hint="(default: none)")] = ""  # fmt: skip
     device: Device = "cpu"
     json: Json = False
 
     def run(self) -> int:
         """Train to the end, or until interrupted."""
-        from limner.recipes import recipe
+        from limner.recipes import ROUNDS, recipe
+
+        if self.recipe == ROUNDS:
+            return self._in_rounds()
+        if self.rounds is not None or self.guide:
+            raise ValueError(f"--rounds and --guide are for {ROUNDS}; leave them out with {self.recipe}")
 
         for name in ("steps", "threads"):
             value = getattr(self, name)
@@ -57,4 +66,32 @@ class Train:
         line("run", str(result.folder))
         if released:
             line("model", released)
+        return 0
+
+    def _in_rounds(self) -> int:
+        """`cot.iterative_dpo`: rounds of mining and alignment."""
+        from limner.recipes import cot_rounds
+        from limner.train.fit import Interrupted
+
+        if self.device != "cpu" or self.threads is not None:
+            raise ValueError(f"{self.recipe} runs on one thread of the CPU; leave --device and --threads out")
+        own = cot_rounds.Rounds()
+        steps, seed = self.steps or own.steps, own.seed if self.seed is None else self.seed
+        how = replace(own, guide=self.guide, steps=steps, seed=seed)
+        folder = self.folder or Path("runs") / self.recipe
+        try:
+            released = cot_rounds.iterative_dpo(
+                folder,
+                3 if self.rounds is None else self.rounds,
+                rounds=how,
+                told=(lambda text: None) if self.json else (lambda text: line("round", text)),
+                progress=not self.json,
+            )
+        except Interrupted as stopped:
+            print(f"limner: {stopped}", file=sys.stderr)
+            return stopped.status
+        if self.json:
+            json_line({"recipe": self.recipe, "folder": str(folder), "released": str(released)})
+            return 0
+        line("model", str(released))
         return 0

@@ -123,7 +123,8 @@ class Asked:
     def _some(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
         asked: list[tuple[int, Conversation]] = []
         found: list[Opinion] = [unjudged("")] * len(samples)
-        for i, sample in enumerate(samples):
+        keep = self._same_codes(samples)
+        for i, sample in enumerate(samples if keep else [_pixels_alone(sample) for sample in samples]):
             try:
                 put = conversation(self.wording, question, sample)
                 self.model.check_prompt(put)
@@ -141,6 +142,17 @@ class Asked:
                 found[i] = replace(found[i], text=text)
         return found
 
+    def _same_codes(self, samples: Sequence[Sample]) -> bool:
+        """Whether the codes of the pictures are this model's own: it shows them as the same picture."""
+        part = next((p for s in samples for p in reversed(s.reply) if isinstance(p, Image) and p.raw), None)
+        if part is None or self.likely is not None:
+            return True
+        try:
+            (shown,) = self.model.decode("image", torch.tensor([part.raw], device=self.model.device))
+        except (ValueError, IndexError, RuntimeError):
+            return False  # a codec with fewer codes, or of another shape
+        return isinstance(shown, Image) and shown.image.tobytes() == part.image.tobytes()
+
     def _chances(self, conversations: Sequence[Conversation]) -> Tensor:
         if self.likely is not None:
             return self.likely(conversations)
@@ -153,6 +165,10 @@ class Asked:
         tasks = [replace(sample.task, prompt=each) for sample, each in zip(samples, put, strict=True)]
         plan = self.model.plan(("text",))
         return [made.text or "" for made in rollout(self.model, tasks, plan, [s.seed for s in samples])]
+
+
+def _pixels_alone(sample: Sample) -> Sample:
+    return replace(sample, reply=tuple(Image(p.image) if isinstance(p, Image) else p for p in sample.reply))
 
 
 def save_about(folder: Path, wording: Wording, about: About, length: int = 2) -> None:

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 # name -> where its function stands; imported only when asked for
 RECIPES: dict[str, str] = {
     "cot.tiny_showo": "limner.recipes.tiny_showo:tiny_showo",
+    "cot.orm": "limner.recipes.cot:orm",
+    "cot.parm": "limner.recipes.cot:parm",
+    "cot.dpo": "limner.recipes.cot:dpo",
+    "cot.dpo_iter": "limner.recipes.cot:dpo_iter",
+    "cot.dpo_iter_parm": "limner.recipes.cot:dpo_iter_parm",
+    "cot.tiny_dpo": "limner.recipes.cot_rounds:tiny_dpo",
     "cot.tiny_orm": "limner.recipes.tiny_verifier:tiny_orm",
     "cot.tiny_prm": "limner.recipes.tiny_verifier:tiny_prm",
     "cot.tiny_parm": "limner.recipes.tiny_verifier:tiny_parm",
@@ -40,11 +46,13 @@ RECIPES: dict[str, str] = {
     "world.detector": "limner.recipes.world:detector",
 }
 
+ROUNDS = "cot.iterative_dpo"  # several runs, one after another: see ``cot_rounds``
+
 
 def recipe(name: str) -> Run:
     """The run that a recipe describes. Raises ValueError for an unknown name."""
     if name not in RECIPES:
-        raise ValueError(f"no recipe called {name!r}; there are: {', '.join(RECIPES)}")
+        raise ValueError(f"no recipe called {name!r}; there are: {', '.join([*RECIPES, ROUNDS])}")
     module, function = RECIPES[name].split(":")
     run: Run = getattr(import_module(module), function)()
     return run

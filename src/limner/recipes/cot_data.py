@@ -153,7 +153,7 @@ def prompts_in(path: Path, most: int) -> list[Task]:
 
 def world_tasks(seed: int, number: int, groups: Sequence[str] = lessons.EXPLICIT) -> list[Task]:
     """Different prompts of the picture world that training may see, with their facts."""
-    rng, found = random.Random(f"world/{seed}"), {}
+    rng, found = random.Random(f"world/{seed}"), dict[str, Task]()
     for _ in range(200 * number):
         lesson = lessons.lesson(rng.choice(list(groups)), rng, "train")
         found.setdefault(lesson.prompt, Task((user(lesson.prompt),), lesson.facts, (lesson.group,), lesson.prompt))

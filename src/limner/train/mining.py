@@ -84,7 +84,7 @@ def mine(
                     {"seed": samples[j].seed, "reply": _bare(samples[j].reply), "score": verdicts[j].score}
                     for j in group
                 ]
-                about = {"id": ids[i], "prompt": task.prompt[-1].text, "facts": dict(task.facts)}
+                about: dict[str, Any] = {"id": ids[i], "prompt": task.prompt[-1].text, "facts": dict(task.facts)}
                 file.write(json.dumps({**about, "candidates": replies}) + "\n")
             file.flush()
         if progress is not None:
@@ -115,7 +115,7 @@ def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
     beside = path.with_name(f".{path.name}.partial")
     with beside.open("w", encoding="utf-8") as file:
         for pair in pairs:
-            row = {"id": pair.task.id, "prompt": pair.task.prompt[-1].text, "facts": dict(pair.task.facts)}
+            row: dict[str, Any] = {"id": pair.task.id, "prompt": pair.task.prompt[-1].text, "facts": dict(pair.task.facts)}
             row |= {"chosen": _bare(pair.chosen), "rejected": _bare(pair.rejected), "gap": pair.gap}
             file.write(json.dumps(row) + "\n")
     os.replace(beside, path)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from limner.models import checkpoint
 from limner.models.llava.pictures import Form, arranged, pixels
-from limner.models.llava.render import PICTURE
+from limner.models.llava.render import CONTROLS, PICTURE, lesson
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -137,6 +137,10 @@ class Looker(nn.Module):
     @torch.no_grad()
     def features(self, picture: Picture) -> Tensor:
         """A picture in the place of words (n, width)."""
+        return self.seen(picture)
+
+    def seen(self, picture: Picture) -> Tensor:
+        """`features` with gradients."""
         weight = self.inner.image_newline
         seen = pixels(picture, self.form).to(weight.device, weight.dtype)
         tower = self.inner.vision_tower(pixel_values=seen, output_hidden_states=True)
@@ -165,6 +169,35 @@ class Looker(nn.Module):
         head: Any = self.network.lm_head
         logits: Tensor = head(states[0, -1]).float()
         return logits
+
+    def loss(self, picture: Picture, turns: list[tuple[str, str]]) -> tuple[Tensor, int]:
+        """(sum of the cross-entropies of answers and control tokens, how many) of questions about a picture. The first
+        question holds the picture's place."""
+        assert self.tokenizer is not None, "training needs the tokenizer"
+        controls = {self.tokenizer.token_to_id(name) for name in CONTROLS} | set(self._plain("\n"))
+        ids: list[int] = []
+        learned: list[bool] = []
+        place = -1
+        for text, wanted in lesson(turns):
+            for number, part in enumerate(text.split(PICTURE)):
+                place = len(ids) if number else place
+                some = self._plain(part)
+                ids += some
+                learned += [wanted or i in controls for i in some]
+        if place < 0:
+            raise ValueError(f"the first question has no {PICTURE} for the picture")
+        features = self.seen(picture)
+        embeds = self.embedded(ids[:place], features, ids[place:])
+        states = self.inner.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state[0]
+        # the state of a place is for the word behind it; behind the picture places move by its length
+        where = [i - 1 + (len(features) if i >= place else 0) for i, wanted in enumerate(learned) if wanted and i]
+        labels = torch.tensor([ids[i] for i, wanted in enumerate(learned) if wanted and i], device=states.device)
+        head: Any = self.network.lm_head
+        return torch.nn.functional.cross_entropy(head(states[where]).float(), labels, reduction="sum"), len(labels)
+
+    def _plain(self, text: str) -> list[int]:
+        assert self.tokenizer is not None
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def say(self, before: Sequence[int], features: Tensor, behind: Sequence[int], limit: int, end: int) -> list[int]:
         """The likeliest words, up to ``limit`` or the id ``end``."""

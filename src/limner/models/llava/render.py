@@ -56,3 +56,15 @@ def question(name: str, prompt: str) -> str:
 
 def _turn(role: str, text: str) -> str:
     return f"<|im_start|>{role}\n{text}{END}\n"
+
+
+CONTROLS = ("<|im_start|>", END, "\n")  # learned wherever they stand, as published
+
+
+def lesson(turns: list[tuple[str, str]]) -> list[tuple[str, bool]]:
+    """(text, whether it is learned) of questions and their answers; the picture's place is in the first question."""
+    pieces = [(_turn("system", SYSTEM), False)]
+    for asked, answer in turns:
+        pieces.append((_turn("user", asked) + "<|im_start|>assistant\n", False))
+        pieces.append((f"{answer}{END}\n", True))
+    return pieces

@@ -1,0 +1,331 @@
+"""Tiny verifiers: a small model learns to judge half-made and finished pictures of the world by what became of them.
+
+    cot.tiny_orm      does the finished picture show the prompt?
+    cot.tiny_prm      may this half-made one become right in any of some continuations? (2501.13926 section 3.2)
+    cot.tiny_parm     is it clear yet, may it become right, is it right; 120 : 80 : 200 as published
+    cot.tiny_parmpp   the same and reflection: is it right, and if not, what is there instead, in words
+    cot.tiny_correct  the generator learns to draw again, with the wrong picture and the critique before it
+
+All begin from a generator, which looks at its own rollouts: the views after every step, and the exact reader's verdict
+on the finished picture. They are made once, by the first run that needs them, and stand in ``runs/cot.half_made``. The
+family is the generator's, whatever it is. The published verifiers have 8 B parameters and learned from 288K to 400K
+pictures (``recipes.cot``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image as pil
+from torch import Tensor, nn
+
+from limner import catalog
+from limner.algorithms.sft import Piece, sft
+from limner.algorithms.verify.run import again
+from limner.judges.asked import Wording, conversation, save_about
+from limner.judges.scenes import read_content, scene_judge
+from limner.judges.verifier import About, Question
+from limner.models.base import Model
+from limner.parts import Ask, Conversation, Image, PartKind, Sample, Task, Text, user
+from limner.process.noise import Noise
+from limner.recipes.cot_data import world_tasks
+from limner.train.data import seed_of
+from limner.train.optim import Optimizers, adamw
+from limner.train.run import Run
+from limner.turn import stream
+from limner.world import lessons, say
+
+WORLD = Wording(
+    outcome="is this {prompt}?",
+    clarity="is the picture clear?",
+    potential="may it make {prompt}?",
+    step="may this make {prompt}?",
+    reflection="is this {prompt}?",
+    critique="what is it?",
+)
+UNCLEAR = "it is not clear"
+HALF_MADE = Path("runs/cot.half_made")
+NOT_BEFORE, FROM = 10 / 18, 11 / 18  # shares of the steps: never clear before the one, always after the other
+MIXTURES: dict[str, dict[str, float]] = {
+    "tiny_orm": {"outcome": 1.0},
+    "tiny_prm": {"step": 1.0},
+    "tiny_parm": {"clarity": 120, "potential": 80, "outcome": 200},
+    "tiny_parmpp": {"clarity": 120, "potential": 80, "outcome": 200, "reflection": 60, "critique": 60},
+}
+
+
+@dataclass(frozen=True)
+class HalfMade:
+    """How much is made: ``prompts`` with ``number`` paths each, and ``continuations`` from one step of every path."""
+
+    prompts: int = 1500
+    number: int = 4
+    continuations: int = 4
+    groups: tuple[str, ...] = lessons.EXPLICIT
+    seed: int = 0
+    rows: int = 64
+
+
+def default_generator() -> str:
+    """The model that verifiers are made for and from."""
+    return "tiny-show-o" if "tiny-show-o" in catalog.names() else catalog.DEFAULT
+
+
+def half_made(model: Model, how: HalfMade, folder: Path, label: str) -> list[dict[str, Any]]:
+    """One row a path: prompt, facts, ``views`` (codes after every step), ``right``, what it ``shows`` in words, and, at
+    the step ``branch``, whether ``any`` continuation came out right. Goes on where it was stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = json.loads(json.dumps({**asdict(how), "label": label}))
+    claimed = folder / "half_made.json"
+    if claimed.exists() and json.loads(claimed.read_text()) != about:
+        raise ValueError(f"{folder} holds rollouts of another generator or of other settings; give another folder")
+    claimed.write_text(json.dumps(about) + "\n")
+    path = folder / "paths.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    per = max(1, how.rows // how.number)
+    rows = rows[: len(rows) // (per * how.number) * per * how.number] if len(rows) < how.prompts * how.number else rows
+    beside = path.with_name(".paths.jsonl.partial")
+    beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.replace(beside, path)
+    tasks = world_tasks(how.seed, how.prompts, how.groups)
+    for begin in range(len(rows) // how.number, how.prompts, per):
+        some = tasks[begin : begin + per]
+        made = _paths(model, some, how, begin)
+        with path.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in made)
+        rows += made
+    return rows
+
+
+@torch.no_grad()
+def _paths(model: Model, tasks: Sequence[Task], how: HalfMade, begin: int) -> list[dict[str, Any]]:
+    many = [task for task in tasks for _ in range(how.number)]
+    seeds = Noise.of([how.seed] * len(many)).fork(f"paths {begin}", list(range(len(many)))).seed.tolist()
+    plan = model.plan(("image",))
+    steps = model.settings(plan[0], 1).steps
+    branch = random.Random(f"{how.seed}/{begin}").randint(1, max(1, steps - 1))
+    views: list[list[list[int]]] = [[] for _ in many]
+    judge, found = scene_judge(), [False] * len(many)
+    reply: Sequence[tuple[Any, ...]] = ()
+    for step in stream(model, [task.prompt for task in many], plan, seeds):
+        reply = step.replies
+        if step.state.step:
+            for row, codes in zip(views, step.process.view(step.state).tolist(), strict=True):
+                row.append(codes)
+        if step.state.step == branch and how.continuations and not step.finished:
+            rows = [i for i in range(len(many)) for _ in range(how.continuations)]
+            state = step.state[rows]
+            numbers = list(range(how.continuations)) * len(many)
+            ended = step.process.finish(replace(state, noise=state.noise.fork("continue", numbers)))
+            parts = model.decode("image", step.process.view(ended))
+            good = judge([Sample(many[i], (part,)) for i, part in zip(rows, parts, strict=True)])
+            for i, verdict in zip(rows, good, strict=True):
+                found[i] = found[i] or bool(verdict.score)
+    samples = [Sample(task, tuple(r)) for task, r in zip(many, reply, strict=True)]
+    made = []
+    for i, (sample, verdict) in enumerate(zip(samples, judge(samples), strict=True)):
+        made.append(
+            {
+                "prompt": sample.task.prompt[-1].text,
+                "facts": dict(sample.task.facts),
+                "views": views[i],
+                "right": bool(verdict.score),
+                "shows": _shown(sample),
+                "branch": branch,
+                "any": found[i] or bool(verdict.score),
+            }
+        )
+    return made
+
+
+def _shown(sample: Sample) -> str:
+    """What a picture holds, as a plan: the critique of a wrong one."""
+    import numpy as np
+
+    assert sample.image is not None
+    content = read_content(np.asarray(sample.image.convert("RGB")))
+    return UNCLEAR if content is None or content.layout == "other" else say.plan(content)
+
+
+class Lessons:
+    """Makes batches of questions about recorded paths; ``model`` gives words, contexts and draws, never its weights."""
+
+    def __init__(self, model: Model, rows: Sequence[dict[str, Any]], mixture: Mapping[str, float]) -> None:
+        self.model, self.mixture = model, dict(mixture)
+        self.good, self.bad = ([row for row in rows if row["right"] == side] for side in (True, False))
+        self.hope, self.lost = ([row for row in rows if row["any"] == side] for side in (True, False))
+        if not self.good or not self.bad:
+            raise ValueError(f"of {len(rows)} pictures {len(self.good)} are right: a verifier needs some of both kinds")
+
+    def __call__(self, seed: int, size: int) -> list[Piece]:
+        """``size`` rows, shared by the questions at random."""
+        rng = random.Random(seed)
+        names = rng.choices(list(self.mixture), list(self.mixture.values()), k=size)
+        return [self._piece(name, names.count(name), rng) for name in dict.fromkeys(names)]
+
+    def _piece(self, name: str, number: int, rng: random.Random) -> Piece:
+        asked, answers = zip(*(self._one(name, rng) for _ in range(number)), strict=True)
+        return _learned(self.model, name, "text", asked, [Text(answer) for answer in answers], rng)
+
+    def _one(self, name: str, rng: random.Random) -> tuple[Conversation, str]:
+        hopeful = name == "step" and bool(self.lost)
+        sides = (self.hope, self.lost) if hopeful else (self.good, self.bad)
+        # the published reflections are one fifth positive, and only the others are explained
+        share = 0.0 if name == "critique" else 0.2 if name == "reflection" else 0.5
+        row = rng.choice(sides[0] if rng.random() < share else sides[1])
+        steps = len(row["views"])
+        if name == "critique":
+            return _put(row, "reflection", steps, WORLD.critique), row["shows"]
+        if name == "clarity":
+            early, late = max(1, int(NOT_BEFORE * steps)), min(steps, int(FROM * steps) + 1)
+            clear = rng.random() < 0.5
+            step = rng.randint(late, steps) if clear else rng.randint(1, early)
+            return _put(row, "clarity", step), "yes" if clear else "no"
+        if name == "potential":
+            step = rng.randint(min(steps, int(FROM * steps) + 1), steps)
+            return _put(row, "potential", step), _word(row["right"])
+        if name == "step":
+            return _put(row, "step", row["branch"]), _word(row["any"])
+        question: Question = "reflection" if name == "reflection" else "outcome"
+        return _put(row, question, steps), _word(row["right"])
+
+
+def _word(yes: bool) -> str:
+    return "yes" if yes else "no"
+
+
+def _picture(codes: Sequence[int]) -> Image:
+    return Image(pil.new("RGB", (1, 1)), tuple(codes))  # contexts need the codes alone
+
+
+def _put(row: dict[str, Any], question: Question, step: int, text: str = "") -> Conversation:
+    sample = Sample(Task((user(row["prompt"]),)), (_picture(row["views"][step - 1]),))
+    return conversation(WORLD, question, sample, text)
+
+
+def _learned(
+    model: Model, name: str, kind: PartKind, asked: Sequence[Conversation], parts: Sequence[Any], rng: random.Random
+) -> Piece:
+    values = model.encode(parts)
+    context = model.context(asked, [()] * len(asked), Ask(kind, limit=values.shape[1]))
+    noise = Noise.of([rng.getrandbits(62) for _ in asked])
+    return Piece(name, kind, context, values, model.process(kind).draw(values, noise))
+
+
+class Corrections:
+    """Rows of self-correction: a prompt, a wrong picture and what it shows in front, a right picture to draw. Half of
+    the rows are plain prompts, so that drawing without a critique is not forgotten."""
+
+    def __init__(self, model: Model, rows: Sequence[dict[str, Any]]) -> None:
+        self.model = model
+        good: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["right"]:
+                good.setdefault(row["prompt"], []).append(row)
+        self.groups = [(row, good[row["prompt"]]) for row in rows if not row["right"] and row["prompt"] in good]
+        if not self.groups:
+            raise ValueError("no prompt has a right and a wrong picture; make more paths of each")
+
+    def __call__(self, seed: int, size: int) -> list[Piece]:
+        """``size`` rows: with a critique, and plain."""
+        rng = random.Random(seed)
+        pieces = []
+        for name, number in (("again", size - size // 2), ("plain", size // 2)):
+            some = [rng.choice(self.groups) for _ in range(number)]
+            if not some:
+                continue
+            asked: list[Conversation] = []
+            for bad, _ in some:
+                prompt: Conversation = (user(bad["prompt"]),)
+                asked.append(again(prompt, _picture(bad["views"][-1]), bad["shows"]) if name == "again" else prompt)
+            wanted = [_picture(rng.choice(good)["views"][-1]) for _, good in some]
+            pieces.append(_learned(self.model, name, "image", asked, wanted, rng))
+        return pieces
+
+
+def _objective(model: nn.Module, batch: list[Piece], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    assert isinstance(model, Model)
+    loss, numbers = sft(model, [piece.to(model.device) for piece in batch], by_length=False)
+    return loss, {f"{name}_loss": value for name, value in numbers.items()}
+
+
+def _optimizer(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
+    return adamw(model, lr, weight_decay, betas=(0.9, 0.99))
+
+
+Maker = Callable[[Model, Sequence[dict[str, Any]]], Callable[[int, int], list[Piece]]]
+
+
+def _run(name: str, generator: str | Path | None, data: Path, how: HalfMade, make: Maker, verifies: bool) -> Run:
+    start = str(generator or default_generator())
+
+    def build() -> Model:
+        return catalog.load_model(start)
+
+    def batches(seed: int, first: int, size: int) -> Iterator[list[Piece]]:
+        model = build()
+        teach = make(model, half_made(model, how, data, start))
+        for step in count(first):
+            yield teach(seed_of(seed, step, "batch"), size)
+
+    def finish(model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, Model)
+        model.save(folder)
+        if verifies:
+            # labels are the exact reader's, prompts the world's: whoever measures with both is told so
+            save_about(folder, WORLD, About(f"cot.{name}", metric="scenes", prompts="world"))
+
+    return Run(
+        name=f"cot.{name}",
+        build=build,
+        objective=_objective,
+        batches=batches,
+        optimizer=_optimizer,
+        finish=finish,
+        steps=1500,
+        batch_size=64,
+        lr=5e-4,
+        warmup=50,
+        hold=0.5,
+        ema=0.99,
+        checkpoint_every=100,
+        settings={"start": start, "half_made": asdict(how), "mixture": MIXTURES.get(name, {})},
+    )
+
+
+def _verifier(name: str, generator: str | Path | None, data: Path, how: HalfMade) -> Run:
+    return _run(name, generator, data, how, lambda model, rows: Lessons(model, rows, MIXTURES[name]), True)
+
+
+def tiny_orm(generator: str | Path | None = None, data: Path = HALF_MADE, how: HalfMade = HalfMade()) -> Run:
+    """An outcome verifier."""
+    return _verifier("tiny_orm", generator, data, how)
+
+
+def tiny_prm(generator: str | Path | None = None, data: Path = HALF_MADE, how: HalfMade = HalfMade()) -> Run:
+    """A verifier of steps, labelled by continuations."""
+    return _verifier("tiny_prm", generator, data, how)
+
+
+def tiny_parm(generator: str | Path | None = None, data: Path = HALF_MADE, how: HalfMade = HalfMade()) -> Run:
+    """Clarity, potential and outcome in one verifier."""
+    return _verifier("tiny_parm", generator, data, how)
+
+
+def tiny_parmpp(generator: str | Path | None = None, data: Path = HALF_MADE, how: HalfMade = HalfMade()) -> Run:
+    """PARM and reflection with critiques in words."""
+    return _verifier("tiny_parmpp", generator, data, how)
+
+
+def tiny_correct(generator: str | Path | None = None, data: Path = HALF_MADE, how: HalfMade = HalfMade()) -> Run:
+    """The generator learns to correct itself."""
+    return _run("tiny_correct", generator, data, how, Corrections, False)
