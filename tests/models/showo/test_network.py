@@ -99,7 +99,9 @@ def test_pictures_from_memory_are_those_of_the_whole_sequence(model):
 @torch.no_grad()
 def test_what_stands_in_front_is_read_once(model, monkeypatch):
     read, states = [], model.network.states
-    monkeypatch.setattr(model.network, "states", lambda ids, *rest: read.append(ids.shape) or states(ids, *rest))
+    monkeypatch.setattr(
+        model.network, "states", lambda ids, *rest, **at: read.append(ids.shape) or states(ids, *rest, **at)
+    )
     process, context = model.process("image"), contexts(model, "image")
     P = context.given.before.shape[1] - 1
     state = process.start(context, Settings(16, 4, 0.0, 1.0, 16), Noise.of([1, 2, 3]))
@@ -124,7 +126,9 @@ def test_words_from_memory_are_those_of_the_whole_sequence(model):
 
 def test_the_memory_of_words_reads_one_place_a_step_and_grows(model, monkeypatch):
     read, states = [], model.network.states
-    monkeypatch.setattr(model.network, "states", lambda ids, *rest: read.append(ids.shape[1]) or states(ids, *rest))
+    monkeypatch.setattr(
+        model.network, "states", lambda ids, *rest, **at: read.append(ids.shape[1]) or states(ids, *rest, **at)
+    )
     monkeypatch.setattr("limner.models.showo.memory.MORE", 1)
     heard, ids = Heard(model.network), torch.tensor([[8, 9, 10]])
     whole = []

@@ -78,7 +78,9 @@ class Heard:
             sees = None if bool(kept.all()) else kept[:, None, :]
         self._ids, self._begin, self._features = ids, begin, features
         memories = [Memory(self._past[:, i], low) for i in range(len(self.network.layers))]
-        return self.network.states(ids[:, low:], sees, low - begin, features if low == 0 else None, memories)[:, -1]
+        at = torch.zeros_like(kept[:, low:])
+        at[:, -1] = True
+        return self.network.states(ids[:, low:], sees, low - begin, features if low == 0 else None, memories, at)
 
     def _shared(self, ids: Tensor, begin: int) -> Tensor:
         shared = shared_columns(ids[:, :begin], self.network.config.specials.eoi)

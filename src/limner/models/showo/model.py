@@ -114,8 +114,10 @@ class ShowO(Model):
         shared = torch.nn.functional.pad(
             shared_columns(given.before, self.config.specials.eoi), (0, ids.shape[1] - begin)
         )
-        states = self.network.states(ids, omni(kept, shared), -begin, _features_of(given))
-        return self._words(states[:, begin - 1 :])
+        at = torch.zeros_like(kept)
+        at[:, begin - 1 :] = True
+        states = self.network.states(ids, omni(kept, shared), -begin, _features_of(given), at=at)
+        return self._words(states.view(len(ids), -1, states.shape[-1]))
 
     def recalled_words(self, heard: Heard, ids: Tensor, kept: Tensor, given: Tokens) -> Tensor:
         """`words` of the last place alone (B, 1, V), without reading again what was read."""
@@ -126,16 +128,16 @@ class ShowO(Model):
 
     def pictures(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), codes) of picture codes."""
-        return self._pictures(self._canvas(ids, kept, begin)[at])
+        return self._pictures(self._canvas(ids, kept, at, begin))
 
     def everything(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """Logits (at.sum(), V) of every row of the output table, around a picture that begins at ``begin``."""
-        return self.network.logits(self._canvas(ids, kept, begin)[at])
+        return self.network.logits(self._canvas(ids, kept, at, begin))
 
-    def _canvas(self, ids: Tensor, kept: Tensor, begin: int) -> Tensor:
+    def _canvas(self, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         front = shared_columns(ids[:, :begin], self.config.specials.eoi)
         shared = torch.nn.functional.pad(front, (0, ids.shape[1] - begin))
-        return self.network.states(ids, omni(kept, shared, begin - 1), -begin)
+        return self.network.states(ids, omni(kept, shared, begin - 1), -begin, at=at)
 
     def recalled_pictures(self, fronts: Fronts, ids: Tensor, kept: Tensor, at: Tensor, begin: int) -> Tensor:
         """`pictures` with keys and values of what stands in front computed once: none of it looks at the picture."""
@@ -143,7 +145,7 @@ class ShowO(Model):
         past = fronts.of(ids[:, :P], kept[:, :P])
         memories = [Memory(past[:, i]) for i in range(len(self.network.layers))]
         sees = None if bool(kept.all()) else kept[:, None, :]
-        return self._pictures(self.network.states(ids[:, P:], sees, -1, None, memories)[at[:, P:]])
+        return self._pictures(self.network.states(ids[:, P:], sees, -1, None, memories, at[:, P:]))
 
     def _pictures(self, states: Tensor) -> Tensor:
         first = self.config.text_vocabulary

@@ -61,9 +61,15 @@ class Layer(nn.Module):
         self.down_proj = nn.Linear(M, D)
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], sees: Tensor | None, memory: Memory | None = None
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        sees: Tensor | None,
+        memory: Memory | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """x (B, t, D), turn = cosines and sines (t, 1, turned), sees (B, 1, t or 1, T) bool or None for everything."""
+        """x (B, t, D), turn = cosines and sines (t, 1, turned), sees (B, 1, t or 1, T) bool or None for everything.
+        With ``at`` (B, t) bool only those places come out (at.sum(), D): all that the last layer is asked for."""
         B, T, D = x.shape
         h = self.norm(x)
         q = self._turn(self.q_norm(self.q_proj(h).view(B, T, -1, self.head)), turn).transpose(1, 2)
@@ -72,6 +78,8 @@ class Layer(nn.Module):
         if memory is not None:
             k, v = memory.meet(k, v)
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=sees).transpose(1, 2).reshape(B, T, D)
+        if at is not None:
+            x, h, seen = x[at], h[at], seen[at]
         return x + self.o_proj(seen) + self.down_proj(F.gelu(self.up_proj(h), approximate="tanh"))
 
     def _turn(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
@@ -133,8 +141,10 @@ class Network(nn.Module):
         first: int,
         features: Tensor | None = None,
         memories: Sequence[Memory] | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """ids (B, t) from the place ``first`` on -> states (B, t, D) before the last norm.
+        """ids (B, t) from the place ``first`` on -> states before the last norm: (B, t, D), or of the places ``at``
+        (B, t) bool alone (at.sum(), D).
 
         ``sees`` (B, t or 1, T) bool says what each place looks at; None is everything. With ``memories``, one a layer,
         keys and values of what stands in front come from there.
@@ -142,8 +152,9 @@ class Network(nn.Module):
         x = self.embedded(ids, first, features)
         turn = angles(first, ids.shape[1], self.config.turned, self.config.rope_theta, ids.device)
         mask = None if sees is None else sees[:, None]
+        last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
-            x = layer(x, turn, mask, *(() if memories is None else (memories[i],)))
+            x = layer(x, turn, mask, None if memories is None else memories[i], at if i == last else None)
         return x
 
     def logits(self, states: Tensor, first: int = 0, last: int | None = None) -> Tensor:
