@@ -219,7 +219,8 @@ def test_files_and_package_stay_small():
     assert not {name: lines for name, lines in sizes.items() if lines > 500}
     # families, their recipes and the world's content grow with what there is; what they all share does not
     shared = [lines for name, lines in sizes.items() if Path(name).parts[0] not in ("models", "recipes", "world")]
-    assert 0 < sum(shared) <= 10_000
+    # verification (policies, search, traces, judges) and preference alignment serve every family: 2,600 lines of it
+    assert 0 < sum(shared) <= 12_000
 
 
 def test_no_file_is_a_drawer_for_everything():
