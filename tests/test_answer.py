@@ -129,9 +129,11 @@ def test_unknown_words_are_named_before_anything_is_made(echo, monkeypatch):
 
 def test_a_request_wants_a_picture_only_where_it_is_a_question():
     with pytest.raises(ValueError, match="without a picture"):
-        Request("generate", "a cat", True, image=Image.new("RGB", (4, 4)))
+        Request("say", "a cat", False, image=Image.new("RGB", (4, 4)))
     with pytest.raises(ValueError, match="with a picture"):
         Request("ask", "what", True)
+    drawn = Request("generate", "the same at night", True, image=Image.new("RGB", (4, 4)))
+    assert [part.kind for part in drawn.conversation[0].parts] == ["image", "text"]
 
 
 def test_transparent_and_turned_pictures_are_read_as_they_look(tmp_path):

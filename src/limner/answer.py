@@ -130,17 +130,19 @@ class Limner:
         steps: int | None = None,
         guidance: float | None = None,
         size: int | None = None,
+        image: ImageLike | None = None,
         fast: str = "",
         on_step: OnStep | None = None,
     ) -> Answer:
-        """Think about a prompt (if ``think``) and draw it.
+        """Think about a prompt (if ``think``) and draw it, with a picture to begin from if one is given.
 
         ``steps`` 1-1000, ``guidance`` 0-100, ``size`` in pixels; None leaves the choice to the model. ``fast`` makes
         words (here thoughts, elsewhere answers too) in fewer or cheaper passes, and so other words at times: some of
         `WAYS` as `Fast` explains, joined by +. ``on_step`` sees every step; `peek` shows what stands there so far.
         Raises ValueError for impossible wishes and for words that the model does not know.
         """
-        request = Request("generate", prompt, think, steps, guidance, size, fast=fast)
+        shown = None if image is None else a_picture(image)
+        request = Request("generate", prompt, think, steps, guidance, size, shown, fast=fast)
         return self.answer(request, [seed], on_step)[0]
 
     def generate_many(
@@ -389,13 +391,13 @@ class Limner:
     def _about(self, request: Request, plan: Plan, seed: int) -> dict[str, Any]:
         about: dict[str, Any] = {"command": request.command, "model": self.name, "prompt": request.prompt.strip()}
         about |= {"think": request.think, "seed": seed} | ({"fast": request.fast} if request.fast else {})
-        if request.command == "generate":
-            return about | {"steps": plan[-1].steps, "guidance": plan[-1].guidance, "size": plan[-1].size}
         for name in ("image", "mask"):
             picture = getattr(request, name)
             if picture is not None:
                 digest = hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
                 about[name] = {"size": list(picture.size), "sha256": digest}
+        if request.command == "generate":
+            return about | {"steps": plan[-1].steps, "guidance": plan[-1].guidance, "size": plan[-1].size}
         if request.command in ALTERS:
             if request.command == "extend":
                 about |= dict(zip(("left", "right", "up", "down"), request.margins, strict=True))

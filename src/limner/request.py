@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Command = Literal["generate", "inpaint", "extend", "ask", "say", "fill"]
 DRAWS = ("generate", "inpaint", "extend")  # the others answer in words
 ALTERS = ("inpaint", "extend")  # keep a part of a given picture
-SEES: dict[str, bool] = {"generate": False, "say": False, "inpaint": True, "extend": True, "ask": True}
+SEES: dict[str, bool] = {"say": False, "inpaint": True, "extend": True, "ask": True}
 
 MOST_PIXELS = 64_000_000
 MOST_STEPS = 1000
@@ -37,11 +37,11 @@ _WANTED = {"ask": "question", "fill": "text"}
 class Request:
     """What is wanted. None leaves the choice to the model. Impossible wishes raise ValueError on construction.
 
-    ``image`` is the picture that a question is about, or that is kept in part: ``mask`` (of its size) is not black
-    where it is made anew, ``margins`` are the pixels it grows by. ``begin`` is how an answer begins. In a text to
-    ``fill`` two or more underscores are a blank of ``blank`` tokens (None: the likeliest number), and ``question`` is
-    what the text replies to. ``temperature`` is that of words, and ``fast`` a way to make them in fewer passes, such as
-    "threshold" ("": the exact way).
+    ``image`` is the picture that a question is about, that a drawing begins from, or that is kept in part: ``mask``
+    (of its size) is not black where it is made anew, ``margins`` are the pixels it grows by. ``begin`` is how an answer
+    begins. In a text to ``fill`` two or more underscores are a blank of ``blank`` tokens (None: the likeliest number),
+    and ``question`` is what the text replies to. ``temperature`` is that of words, and ``fast`` a way to make them in
+    fewer passes, such as "threshold" ("": the exact way).
     """
 
     command: Command

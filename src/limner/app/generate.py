@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -25,6 +26,8 @@ class Generate(Drawing):
     """What to draw, in words."""
     size: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=OWN)] = None
     """Side of the picture in pixels."""
+    image: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")] = None
+    """A picture to begin from, as in "the same cat at night"; for models that are taught it."""
     verify: Ways = None
     judge: Judge = "self"
     budget: Budget = ""
@@ -38,10 +41,11 @@ class Generate(Drawing):
         return _verified(self)
 
     def request(self) -> Request:
-        """A picture from words."""
-        from limner.request import Request
+        """A picture from words, and from a picture if one is given."""
+        from limner.request import Request, read_picture
 
-        return Request("generate", self.prompt, self.think, self.steps, self.guidance, self.size, fast=self.fast)
+        shown = None if self.image is None else read_picture(self.image)
+        return Request("generate", self.prompt, self.think, self.steps, self.guidance, self.size, shown, fast=self.fast)
 
 
 def _verified(command: Generate) -> int:
@@ -50,6 +54,8 @@ def _verified(command: Generate) -> int:
     from limner.answer import Limner
 
     assert command.verify is not None
+    if command.image is not None:
+        raise ValueError("--verify chooses among pictures from words alone; leave out --image")
     if command.preview:
         raise ValueError("--preview shows one picture's coming to be; leave it out with --verify")
     if command.number < 1:
