@@ -1,0 +1,107 @@
+"""The golden scoring cases of published benchmarks: each file's cases, computed by limner and compared."""
+
+import json
+import math
+from pathlib import Path
+
+from limner.bench import geneval
+
+
+def cases(folder, name):
+    """The cases of one golden file."""
+    path = Path(folder) / f"{name}.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def same(got, wanted, tolerance=1e-6):
+    """Whether two JSON values agree, numbers relatively to ``tolerance``."""
+    if isinstance(wanted, dict):
+        return isinstance(got, dict) and got.keys() == wanted.keys() and all(same(got[k], wanted[k]) for k in wanted)
+    if isinstance(wanted, list | tuple):
+        return isinstance(got, list | tuple) and len(got) == len(wanted) and all(map(same, got, wanted))
+    if isinstance(wanted, float | int) and not isinstance(wanted, bool) and isinstance(got, float | int):
+        return math.isclose(got, wanted, rel_tol=tolerance, abs_tol=1e-9)
+    return got == wanted
+
+
+def detections(boxes, marks=None):
+    marks = marks or [None] * len(boxes)
+    return [geneval.Detection(tuple(b[:4]), b[4], mark) for b, mark in zip(boxes, marks, strict=False)]
+
+
+OPTIONS = {
+    "threshold": "score",
+    "counting_threshold": "counting_score",
+    "max_objects": "most",
+    "max_overlap": "overlap",
+    "position_threshold": "margin",
+}
+
+
+def rules_of(case):
+    return geneval.Rules(**{OPTIONS[name]: value for name, value in case.get("options", {}).items()})
+
+
+def found_in(case, name):
+    colours = case.get("colors", {})
+    every = case[name].items()
+    return {kind: detections(boxes, colours.get(kind) or [None] * len(boxes)) for kind, boxes in every}
+
+
+def geneval_rules(case):
+    made = geneval.judge(case["metadata"], found_in(case, "objects"), geneval.marked, rules_of(case))
+    return {"correct": made.correct, "reason": list(made.reasons)}
+
+
+def geneval_position(case):
+    return {"relations_of_a_to_b": sorted(geneval.relations(case["box_a"], case["box_b"], case["position_threshold"]))}
+
+
+def geneval_detect(case):
+    kept = geneval.keep(found_in(case, "detections"), case["metadata"]["tag"], rules_of(case))
+    made = geneval.judge(case["metadata"], kept, geneval.marked, rules_of(case))
+    return {
+        "correct": made.correct,
+        "reason": list(made.reasons),
+        "kept": {name: [[*one.box, one.score] for one in found] for name, found in sorted(kept.items())},
+    }
+
+
+def geneval_summary(case):
+    made = geneval.summary([tuple(row) for row in case["rows"]])
+    tags = {
+        tag: {"pct": f"{100 * made['tags'][tag]:.2f}", "correct": right, "n": number}
+        for tag, (right, number) in made["counts"].items()
+    }
+    return {
+        "total_images": made["images"],
+        "total_prompts": made["prompts"],
+        "pct_correct_images": f"{100 * made['image_share']:.2f}",
+        "pct_correct_prompts": f"{100 * made['prompt_share']:.2f}",
+        "tags": tags,
+        "overall": f"{made['overall']:.5f}",
+    }
+
+
+def geneval2(case):
+    return geneval.atoms(case["rows"])
+
+
+CASES = [geneval_rules, geneval_position, geneval_detect, geneval_summary, geneval2]
+COMPUTED = {each.__name__: each for each in CASES}
+
+
+def mismatches(folder, name):
+    """(number of cases, what differs) of one golden file; a failure of the original must be a ValueError of ours."""
+    wrong = []
+    some = cases(folder, name)
+    for case in some:
+        wanted = case["expected"]
+        try:
+            got = COMPUTED[name](case)
+        except ValueError as error:
+            got = {"error": f"{error}"}
+        right = "error" in got if "error" in wanted else same(got, wanted)
+        if not right:
+            wrong.append(f"{case['id']}: got {got}, wanted {wanted}")
+    return len(some), wrong
