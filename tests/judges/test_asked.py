@@ -7,8 +7,10 @@ import torch
 from PIL import Image as pil
 
 import limner
+from limner.algorithms.verify.policies import orm
+from limner.algorithms.verify.search import Ledger, Searcher, jobs_of
 from limner.judges.asked import Asked, Wording, YesNo, asked_for, conversation, read_about, save_about
-from limner.judges.verifier import About
+from limner.judges.verifier import About, Guarded
 from limner.models.echo import Echo
 from limner.parts import Ask, Image, Sample, Task, Text, user
 from limner.process.base import Draw
@@ -121,3 +123,15 @@ def test_codes_of_another_codec_are_not_taken_for_its_own(tiny):
     assert found["other"].yes == found["plain"].yes
     assert Asked(tiny)._same_codes([Sample(TASK, (own,))]) and not Asked(tiny)._same_codes([Sample(TASK, (other,))])
     assert not Asked(tiny)._same_codes([Sample(TASK, (Image(own.image, (10**6,) * 64),))])
+
+
+def test_a_model_that_reads_codes_sees_no_picture_before_the_chosen_one(tiny):
+    verifier, plan = Asked(tiny, PLAIN), tuple(replace(ask, steps=2) for ask in tiny.plan(["image"]))
+    assert verifier.reads_codes(tiny) and not verifier.reads_codes(Echo())
+    jobs = jobs_of([TASK], 3, [0])
+    bare, whole = Ledger(), Ledger()
+    (found,) = Searcher(tiny, plan, Guarded(verifier), orm(), ledger=bare).search(jobs)
+    (same,) = Searcher(tiny, plan, lambda q, s: verifier(q, s), orm(), ledger=whole).search(jobs)
+    assert found.sample == same.sample and found.sample.image.size != (1, 1)
+    assert found.opinion.yes == pytest.approx(same.opinion.yes, abs=1e-6)
+    assert (bare.decodes, whole.decodes) == (1, 3)

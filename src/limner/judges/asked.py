@@ -19,7 +19,7 @@ from torch import Tensor
 
 from limner.judges.verifier import About, Opinion, Question, unjudged
 from limner.models.base import Model
-from limner.parts import Conversation, Image, Sample, Text, assistant, user
+from limner.parts import Conversation, Image, Part, Sample, Task, Text, assistant, user
 from limner.turn import opening, rollout
 
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
@@ -142,10 +142,23 @@ class Asked:
                 found[i] = replace(found[i], text=text)
         return found
 
+    def reads_codes(self, model: Model) -> bool:
+        """Whether a picture's codes are all that is needed of it: the generator's codes are this model's own, and it
+        answers alike whether or not it is shown what they look like. Then half-made pictures need no decoding."""
+        try:
+            length = model.settings(model.plan(("image",))[-1], 1).length
+            (part,) = model.decode("image", torch.arange(length, device=model.device)[None] % 7)
+            asked = [Sample(Task((user("yes"),)), (shown,)) for shown in (part, _codes_alone(part))]
+            put = [conversation(self.wording, "clarity", sample) for sample in asked]
+            seen, unseen = self._chances(put)
+        except (ValueError, IndexError, RuntimeError):
+            return False
+        return bool(seen == unseen) and self._same_codes(asked[:1])
+
     def _same_codes(self, samples: Sequence[Sample]) -> bool:
         """Whether the codes of the pictures are this model's own: it shows them as the same picture."""
         part = next((p for s in samples for p in reversed(s.reply) if isinstance(p, Image) and p.raw), None)
-        if part is None or self.likely is not None:
+        if part is None or self.likely is not None or part.image.size == (1, 1):
             return True
         try:
             (shown,) = self.model.decode("image", torch.tensor([part.raw], device=self.model.device))
@@ -165,6 +178,12 @@ class Asked:
         tasks = [replace(sample.task, prompt=each) for sample, each in zip(samples, put, strict=True)]
         plan = self.model.plan(("text",))
         return [made.text or "" for made in rollout(self.model, tasks, plan, [s.seed for s in samples])]
+
+
+def _codes_alone(part: Part) -> Image:
+    from PIL import Image as pil
+
+    return Image(pil.new("RGB", (1, 1)), part.raw)
 
 
 def _pixels_alone(sample: Sample) -> Sample:

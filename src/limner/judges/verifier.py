@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from limner.judges.base import Judge
 from limner.parts import Sample
@@ -108,6 +108,11 @@ class Guarded:
     def about(self) -> About:
         """The verifier's."""
         return self.verifier.about
+
+    def reads_codes(self, model: Any) -> bool:
+        """Whether the verifier needs nothing of this generator's pictures but their codes."""
+        reads = getattr(self.verifier, "reads_codes", None)
+        return reads is not None and bool(reads(model))
 
     def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
         try:

@@ -12,15 +12,17 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
+from PIL import Image as pil
 
 from limner.algorithms.verify.policies import Choice, Go, Look, Note, Policy, Search, Wish
 from limner.judges.verifier import Opinion, Question, Verifier
 from limner.models.base import Model, Reply
-from limner.parts import Conversation, Part, Plan, Sample, Task
+from limner.parts import Conversation, Image, Part, Plan, Sample, Task
 from limner.process.base import State
 from limner.process.noise import Noise
 from limner.turn import begin, rollout
 
+_NOTHING = pil.new("RGB", (1, 1))
 SPENT = 1e-30  # the temperature that is left after a first path: too small to change an order in float32
 SPREAD = 1_000_003  # between the seeds of one output's candidates where outputs have seeds of their own
 
@@ -168,6 +170,9 @@ class Searcher:
         self.model, self.plan, self.verifier, self.policy = model, plan, verifier, policy
         self.on_event, self.views, self.clock, self.rows = on_event, views, clock, rows
         self.ledger = ledger if ledger is not None else Ledger()
+        reads = getattr(verifier, "reads_codes", None)
+        # then only what is chosen is decoded
+        self.bare = plan[-1].kind == "image" and reads is not None and bool(reads(model))
         self.steps = 0
         self.jobs: list[Job] = []
         self.standing: dict[Key, Reply] = {}
@@ -288,7 +293,7 @@ class Searcher:
         answers: dict[Key, Opinion] = {}
         events: dict[Key, Event] = {}
         for question, keys in by_question.items():
-            samples = self._samples(keys)
+            samples = self._bare(keys) if self.bare else self._samples(keys)
             opinions, spent = self.ask(question, samples)
             for key, sample, opinion in zip(keys, samples, opinions, strict=True):
                 answers[key] = opinion
@@ -315,6 +320,22 @@ class Searcher:
 
     # what stands
 
+    def _at(self, key: Key) -> int:
+        """The steps that a path has made."""
+        return next(lane.state.step for lane in self.lanes if key in lane.keys)
+
+    def _bare(self, keys: Sequence[Key]) -> list[Sample]:
+        """The candidates as they stand, as codes without pixels."""
+        found: dict[Key, Sample] = {}
+        for lane in self.lanes:
+            mine = [(i, key) for i, key in enumerate(lane.keys) if key in keys]
+            if not mine:
+                continue
+            rows = self.process.view(lane.state)[[i for i, _ in mine]].tolist()
+            for (_, key), codes in zip(mine, rows, strict=True):
+                found[key] = self._sample(key, lane.state, Image(_NOTHING, tuple(codes)))
+        return [found[key] for key in keys]
+
     def _samples(self, keys: Sequence[Key]) -> list[Sample]:
         """The candidates as they stand; each is decoded once a step."""
         begun, kind = self.clock(), self.plan[-1].kind
@@ -333,10 +354,11 @@ class Searcher:
             self._shown |= {(key, lane.state.step): part for (key, _), part in zip(some, parts, strict=True)}
             self.ledger.decodes += len(some)
         self.ledger.decoder_seconds += self.clock() - begun
-        return [self._sample(key, place[key][0].state) for key in keys]
+        states = {key: place[key][0].state for key in keys}
+        return [self._sample(key, state, self._shown[key, state.step]) for key, state in states.items()]
 
-    def _sample(self, key: Key, state: State) -> Sample:
-        job, part = self.jobs[key[0]], self._shown[key, state.step]
+    def _sample(self, key: Key, state: State, part: Part) -> Sample:
+        job = self.jobs[key[0]]
         progress = 1.0 if bool(state.done.all()) else min(1.0, state.step / self.steps)
         return Sample(job.task, (*self.standing[key], part), job.seeds[key[1]], progress)
 
@@ -355,7 +377,7 @@ class Searcher:
         return Found(sample, choice, each.last.get(path))
 
     def _event(self, key: Key, question: Question, sample: Sample, opinion: Opinion, seconds: float) -> Event:
-        job, step = self.jobs[key[0]], max(shown for known, shown in self._shown if known == key)
+        job, step = self.jobs[key[0]], self._at(key)
         view = sample.reply[-1].raw if self.views else None
         cost = {"verifier_seconds": round(seconds, 4)}
         return Event(

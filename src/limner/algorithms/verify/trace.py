@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from limner.algorithms.verify.policies import Choice, Go, Look, Policy
 from limner.algorithms.verify.search import Event
@@ -119,6 +120,11 @@ class Remembering:
     def about(self) -> About:
         """The verifier's."""
         return self.verifier.about
+
+    def reads_codes(self, model: Any) -> bool:
+        """Whether the verifier needs nothing of this generator's pictures but their codes."""
+        reads = getattr(self.verifier, "reads_codes", None)
+        return reads is not None and bool(reads(model))
 
     def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
         found = [self.known.get((question, s.task.id, s.reply[-1].raw)) for s in samples]
