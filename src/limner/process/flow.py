@@ -85,6 +85,7 @@ class Flow(Process[FlowState]):
     ``rounding`` keeps latents and times in a smaller type between steps, as published; None keeps float32.
     ``making`` is the same network where it may remember conditions: with it pictures are made, with ``net`` scored.
     ``levels`` also tells what the picture's tokens were after every level, for objectives that compare them.
+    ``times`` gives another grid (steps + 1,) from 0 to 1 for a number of steps, in place of ``shift``.
     """
 
     net: FlowNet
@@ -93,6 +94,11 @@ class Flow(Process[FlowState]):
     rounding: torch.dtype | None = None
     levels: LevelsNet | None = None
     making: FlowNet | None = None
+    times: Callable[[int], Tensor] | None = None
+
+    def grid(self, steps: int) -> Tensor:
+        """(steps + 1,) times from 0 to 1."""
+        return time_grid(steps, self.shift) if self.times is None else self.times(steps)
 
     def start(self, context: Context, settings: Settings, noise: Any) -> FlowState:
         settings.check()
@@ -168,7 +174,7 @@ class Flow(Process[FlowState]):
         self, context: Context, settings: Settings, latents: Tensor, step: int
     ) -> tuple[Tensor, float, Tensor]:
         """(mean, standard deviation at temperature 1, guess of the end) of one step."""
-        grid = time_grid(settings.steps, self.shift)
+        grid = self.grid(settings.steps)
         now, width = float(grid[step]), float(grid[step + 1] - grid[step])
         time = torch.full((latents.shape[0],), now, device=latents.device)
         velocity = self._guided(context, settings.guidance, latents, time, step == 0)
@@ -185,7 +191,7 @@ class Flow(Process[FlowState]):
         """Of the noise that a step adds at temperature 1."""
         if not self.chance:
             return 0.0
-        grid = time_grid(steps, self.shift)
+        grid = self.grid(steps)
         # at the noise itself the scale is that of the first step's end
         at = float(grid[step]) or float(grid[1])
         width = float(grid[step + 1] - grid[step])
