@@ -398,9 +398,10 @@ def test_a_quantised_language_model_says_nearly_the_same_and_is_not_saved(shared
         MindOmni.load(DATA, quantise="int4")
 
 
-def test_an_offloaded_model_draws_the_same(model):
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_an_offloaded_model_draws_the_same(model, offload):
     plan = model.plan(["thinking", "image"])
-    away = MindOmni.load(DATA, offload="model")
+    away = MindOmni.load(DATA, offload=offload)
     away.config = model.config
     assert rollout(away, [Task(PROMPT)], plan, [3]) == rollout(model, [Task(PROMPT)], plan, [3])
     with pytest.raises(ValueError, match="offload"):

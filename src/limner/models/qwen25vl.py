@@ -77,8 +77,8 @@ class Eyes:
 
         wide, high = self.fitting(picture.size, most)
         resized = picture.convert("RGB").resize((wide, high), pil.Resampling.BICUBIC)
-        pixels = np.asarray(resized, dtype=np.float32) * np.float32(1 / 255)
-        pixels = (pixels - np.float32(self.mean)) / np.float32(self.deviation)
+        pixels: np.ndarray = np.asarray(resized, dtype=np.float32) * np.float32(1 / 255)
+        pixels = (pixels - np.asarray(self.mean, dtype=np.float32)) / np.asarray(self.deviation, dtype=np.float32)
         m, p = self.merge, self.patch
         rows, columns = high // p, wide // p
         blocks = torch.from_numpy(pixels).permute(2, 0, 1).reshape(3, rows // m, m, p, columns // m, m, p)
@@ -126,16 +126,14 @@ class Qwen25VL(nn.Module):
         return int(self.config.text_config.hidden_size)
 
     @property
-    def text(self) -> nn.Module:
-        """The language model without its head."""
-        found: nn.Module = self.network.model.language_model
-        return found
+    def text(self) -> Any:
+        """The language model without its head: transformers' module."""
+        return self.network.model.language_model
 
     @property
-    def layers(self) -> nn.ModuleList:
-        """The language model's layers."""
-        found: nn.ModuleList = self.network.model.language_model.layers
-        return found
+    def layers(self) -> Any:
+        """The language model's layers: a module of transformers' modules."""
+        return self.network.model.language_model.layers
 
     @property
     def no_words(self) -> tuple[int, ...]:
@@ -144,7 +142,7 @@ class Qwen25VL(nn.Module):
 
     def rebuild_tables(self) -> None:
         """Make what is computed and not loaded; called once weights have been put in on the meta device."""
-        self.text.rotary_emb = type(self.text.rotary_emb)(config=self.config.text_config)  # type: ignore[operator]
+        self.text.rotary_emb = type(self.text.rotary_emb)(config=self.config.text_config)
         tower = self.network.model.visual
         tower.rotary_pos_emb = type(tower.rotary_pos_emb)(self.config.vision_config)
 
@@ -176,7 +174,7 @@ class Qwen25VL(nn.Module):
 
     def embed(self, ids: Tensor, patches: Tensor, grids: Tensor, apart: bool = False) -> Tensor:
         """Ids (B, T) as (B, T, D), pictures in their places; ``apart`` as in ``see``."""
-        x: Tensor = self.text.embed_tokens(ids)  # type: ignore[operator]
+        x: Tensor = self.text.embed_tokens(ids)
         if not grids.shape[1] or not bool(grids.any()):
             return x
         tokens = self.see(patches, grids, apart).to(x.dtype)
@@ -206,7 +204,7 @@ class Qwen25VL(nn.Module):
         """
         if past is not None:
             past = past.to(x.dtype)
-        cos, sin = (each[:, None] for each in self.text.rotary_emb(x, places))  # type: ignore[operator]
+        cos, sin = (each[:, None] for each in self.text.rotary_emb(x, places))
         half = cos.shape[-1] // 2
         sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
         t, T = x.shape[1], kept.shape[1]
@@ -246,7 +244,7 @@ class Qwen25VL(nn.Module):
         places, following = self.places(prompt.before, prompt.kept, prompt.grids)
         kept = prompt.kept
         if more is not None and more.shape[1]:
-            x = torch.cat([x, self.text.embed_tokens(more)], dim=1)  # type: ignore[operator]
+            x = torch.cat([x, self.text.embed_tokens(more)], dim=1)
             behind = following[:, None] + torch.arange(more.shape[1], device=more.device)
             places = torch.cat([places, behind[None].expand(3, -1, -1)], dim=2)
             kept = torch.cat([kept, torch.ones_like(more, dtype=torch.bool)], dim=1)
@@ -254,7 +252,7 @@ class Qwen25VL(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """States (..., D) -> logits (..., V)."""
-        found: Tensor = self.network.lm_head(self.text.norm(states))  # type: ignore[operator]
+        found: Tensor = self.network.lm_head(self.text.norm(states))
         return found
 
 

@@ -87,7 +87,8 @@ def _build() -> nn.Module:
 def _scenes(seed: int, size: int) -> Batch:
     """Pictures and captions of training; every second scene is an edit of the one before."""
     rng = random.Random(seed)
-    pictures, captions = [], []
+    pictures: list[np.ndarray] = []
+    captions: list[str] = []
     while len(pictures) < size:
         content = random_content(rng)
         if not may_train(content):

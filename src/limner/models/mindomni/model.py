@@ -38,7 +38,7 @@ from limner.process.flow import Flow, to_latents, to_values
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-Offload = Literal["", "model"]
+Offload = Literal["", "model", "sequential"]
 
 
 class MindOmni(Model):
@@ -135,7 +135,8 @@ class MindOmni(Model):
     def process(self, kind: PartKind) -> Process[Any]:
         if kind == "image":
             return self.pictures()
-        penalty = float(self.generation.get("repetition_penalty") or 1.0)
+        with self.in_place("mllm"):
+            penalty = float(self.generation.get("repetition_penalty") or 1.0)
         return Words(self.mllm, self.renderer.ends, min(self.renderer.ends), penalty)
 
     def pictures(self, shape: tuple[int, int] | None = None, chance: float = 0.0) -> Flow:
@@ -292,7 +293,8 @@ class MindOmni(Model):
         computes in float32 whatever ``dtype`` is.
 
         ``quantise`` ("int8", "fp8") keeps the language model's layers in eight bits; ``offload`` "model" keeps it, or
-        connector and decoder, on the CPU while the others compute. The rest replaces what the config says. Raises
+        connector and decoder, on the CPU while the others compute, "sequential" every layer until its turn (through
+        accelerate). The rest replaces what the config says. Raises
         ValueError for missing files and weights that do not fit. ``model.certificate`` says what was matched.
         """
         from limner.models.mindomni.folder import load
@@ -301,15 +303,27 @@ class MindOmni(Model):
         model = load(cls, Path(folder), dtype, vae, {k: v for k, v in wishes.items() if v is not None}, shift)
         if quantise is not None:
             _quantise(model.mllm, quantise)
-        if offload not in ("", "model"):
-            raise ValueError(f"offload={offload!r} is not known; give model, or leave it out")
+        if offload not in ("", "model", "sequential"):
+            raise ValueError(f"offload={offload!r} is not known; give model or sequential, or leave it out")
         if offload:
             model.home, model.away = torch.device(device), offload
             model.vae.to(device)
+            if offload == "sequential":
+                _in_turn((model.mllm, model.connector, model.decoder), device)
             return model.eval()
         return model.to(device).eval()
 
     certificate: dict[str, Any] | None = None
+
+
+def _in_turn(parts: Sequence[nn.Module], device: str) -> None:
+    """Keep the parts' weights on the CPU; each module's come to the device while it computes."""
+    try:
+        from accelerate import cpu_offload
+    except ImportError as error:
+        raise ValueError("offload='sequential' needs accelerate: pip install 'limner[large]'") from error
+    for part in parts:
+        cpu_offload(part, execution_device=torch.device(device))
 
 
 def _quantise(mllm: Qwen25VL, kind: str) -> None:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -149,6 +150,15 @@ def _block(config: DecoderConfig) -> OmniGenBlock:
 
 class ImageDecoder(nn.Module):
     """Condition, time and noisy latents to the velocity. Weights have the names of diffusers' class."""
+
+    # diffusers' modules
+    patch_embedding: Any
+    time_token: Any
+    t_embedder: Any
+    embed_tokens: Any
+    layers: Any
+    norm: Any
+    norm_out: Any
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()

@@ -87,7 +87,13 @@ class Renderer:
 
     def __post_init__(self) -> None:
         if not self.ends:
-            self.ends = frozenset({self.tokenizer.token_to_id(END)})
+            self.ends = frozenset({self._id(END)})
+
+    def _id(self, mark: str) -> int:
+        found = self.tokenizer.token_to_id(mark)
+        if found is None:
+            raise ValueError(f"the tokenizer does not know {mark}; it is none of a Qwen2.5-VL")
+        return int(found)
 
     def ids(self, text: str) -> Ids:
         """Token ids of a text."""
@@ -173,7 +179,7 @@ class Renderer:
 
     def expanded(self, script: Script, counts: Sequence[int]) -> Ids:
         """The ids of a script; every picture's one place is repeated as often as its count says."""
-        pad = self.tokenizer.token_to_id(PAD)
+        pad = self._id(PAD)
         ids = [*self.ids(script.text), *script.said]
         if ids.count(pad) != len(counts):
             raise ValueError(f"there are {ids.count(pad)} places for {len(counts)} pictures; leave {PAD} out of words")

@@ -129,7 +129,7 @@ def fresh(
     """An untrained small model, around a trained autoencoder if one is given."""
     shows = vae or Vae(vae_config(sizes))
     decoder = decoder_config(sizes, shows.channels, tokenizer.get_vocab_size())
-    generation = {"eos_token_id": [tokenizer.token_to_id(END)]}
+    generation: dict[str, Any] = {"eos_token_id": [tokenizer.token_to_id(END)]}
     generation |= {"pad_token_id": tokenizer.token_to_id(NOTHING)}
     parts: Mapping[str, Any] = mllm_config(sizes, tokenizer)
     with torch.device("meta"):
