@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from limner.bench import geneval
+from limner.bench import dpg, editing, geneval, wise
 
 
 def cases(folder, name):
@@ -87,7 +87,86 @@ def geneval2(case):
     return geneval.atoms(case["rows"])
 
 
+def dpg_sample(case):
+    questions = [dpg.Question(q["id"], tuple(p for p in q["dependency"] if p), q["tuple"], "") for q in case["questions"]]
+    images = [{int(k): v for k, v in image.items()} for image in case["answers"]]
+    made = [dpg.image_score(questions, image, "official") for image in images]
+    scores = [score for score, _ in made]
+    raw = {str(k): v for k, v in made[-1][1].items()}
+    return {"score": sum(scores) / len(scores), "per_image": scores, "raw_scores_last_image": raw}
+
+
+def dpg_bench(case):
+    items = dpg.by_item(case["csv_rows"], "official")
+    shown = {k: [{int(q): a for q, a in image.items()} for image in case["answers"][k]] for k in case["image_files"]}
+    made = dpg.benchmark(items, shown, "official")
+    return {name: made[name] for name in ("dpg_score", "l1", "l2", "failed")}
+
+
+def wise_parse(case):
+    scores = wise.grades(case["judge_reply"])
+    total = wise.wiscore(scores)
+    return {"scores": scores, "complete": total is not None, "wiscore": total}
+
+
+def wise_verified_parse(case):
+    return {"cleaned": wise.cleaned(case["judge_reply"]), "score": wise.bit(case["judge_reply"])}
+
+
+def unpacked(files, protocol):
+    """The rows of packed files: three digits a prompt in the legacy protocol, one in the verified one."""
+    wide = 3 if protocol == "legacy" else 1
+    names = wise.METRICS if protocol == "legacy" else ("score",)
+    for segment in (segment for file in files for segment in file):
+        if "raw" in segment:
+            try:
+                yield json.loads(segment["raw"])
+            except ValueError:
+                continue
+            continue
+        digits = [int(digit) for digit in segment["scores"]]
+        for i in range(0, len(digits), wide):
+            yield {
+                "prompt_id": segment["start"] + i // wide,
+                **dict(zip(names, digits[i : i + wide], strict=True)),
+            }
+
+
+def wise_aggregate(case):
+    made = wise.benchmark(unpacked(case["files"], case["protocol"]), case["protocol"], case["category"])
+    overall = made["overall"]
+    return {
+        "category_mean": made["mean"],
+        "category_n": made["n"],
+        "printed_overall": None if overall is None else f"{overall:.2f}",
+        "aborted": bool(made["missing"]),
+    }
+
+
+def imgedit(case):
+    return {"average": editing.imgedit_reply(case["judge_reply"])}
+
+
+def gedit_parse(case):
+    try:
+        return {"score": editing.gedit_reply(case["judge_reply"])}
+    except ValueError as error:
+        return {"special": editing.LIMIT} if "rate limit" in str(error) else {"failed": True}
+
+
+def gedit_aggregate(case):
+    if "rows" not in case:
+        sc, pq, overall = editing.viescore(
+            editing.gedit_reply(case["semantic_reply"]), editing.gedit_reply(case["quality_reply"])
+        )
+        return {"semantic": sc, "quality": pq, "overall": overall}
+    names = ("group", "language", "sc", "pq", "common")
+    made = editing.gedit([dict(zip(names, row, strict=True)) for row in case["rows"]], case["language"])
+    return {name: made[name] for name in case["expected"]}
+
+
 CASES = [geneval_rules, geneval_position, geneval_detect, geneval_summary, geneval2]
+CASES += [dpg_sample, dpg_bench, wise_parse, wise_verified_parse, wise_aggregate, imgedit, gedit_parse, gedit_aggregate]
 COMPUTED = {each.__name__: each for each in CASES}
 
 
