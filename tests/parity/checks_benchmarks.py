@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from limner.bench import dpg, editing, geneval, wise
+from limner.bench import answers, choices, dpg, editing, geneval, wise
 
 
 def cases(folder, name):
@@ -88,7 +88,9 @@ def geneval2(case):
 
 
 def dpg_sample(case):
-    questions = [dpg.Question(q["id"], tuple(p for p in q["dependency"] if p), q["tuple"], "") for q in case["questions"]]
+    questions = [
+        dpg.Question(q["id"], tuple(p for p in q["dependency"] if p), q["tuple"], "") for q in case["questions"]
+    ]
     images = [{int(k): v for k, v in image.items()} for image in case["answers"]]
     made = [dpg.image_score(questions, image, "official") for image in images]
     scores = [score for score, _ in made]
@@ -165,8 +167,57 @@ def gedit_aggregate(case):
     return {name: made[name] for name in case["expected"]}
 
 
+def mmmu_multiple_choice(case):
+    options = case["options"]
+    return {name: choices.mmmu_choice(case["response"], options, name) or "<random>" for name in case["expected"]}
+
+
+def mmmu_open(case):
+    found = choices.open_answer(case["response"])
+    numbers = sorted(value for value in found if isinstance(value, float))
+    shown = [*numbers, *sorted(value for value in found if isinstance(value, str))]
+    named = {"nan": "__nan__", "inf": "__inf__"}
+    shown = [named.get(str(value), value) if isinstance(value, float) else value for value in shown]
+    return {"parsed": shown, "correct": choices.open_right(case["gold"], found)}
+
+
+def mmbench_infer(case):
+    return {name: choices.match(case["response"], case["choices"], name) for name in case["expected"]}
+
+
+def mmbench_circular(case):
+    hit, hits = choices.circular(case["rolls"])
+    return {"circular_hit": int(hit), "vanilla_hits": [int(each) for each in hits]}
+
+
+def yesno(case):
+    return {"mme_lmms": answers.mme_yes_no(case["response"]), "vlmevalkit": answers.yes_no(case["response"])}
+
+
+def mme(case):
+    return answers.mme([tuple(row) for row in case["rows"]])
+
+
+def pope(case):
+    rows = [tuple(row) for row in case["rows"]]
+    made = {name: answers.pope(rows, name) for name in case["expected"]}
+    return {name: {key: made[name][key] for key in wanted} for name, wanted in case["expected"].items()}
+
+
+def vqa(case):
+    text, accuracy = answers.vqa(case["response"], case["answers"])
+    return {"normalized": text, "accuracy": accuracy}
+
+
+def short_answer(case):
+    right = {"gqa": answers.gqa, "seed": answers.seed, "realworldqa": answers.realworldqa}[case["benchmark"]]
+    made = {"correct": right(case["response"], case["gold"]), "pred": answers.seed_letter(case["response"])}
+    return {name: made[name] for name in case["expected"]}
+
+
 CASES = [geneval_rules, geneval_position, geneval_detect, geneval_summary, geneval2]
 CASES += [dpg_sample, dpg_bench, wise_parse, wise_verified_parse, wise_aggregate, imgedit, gedit_parse, gedit_aggregate]
+CASES += [mmmu_multiple_choice, mmmu_open, mmbench_infer, mmbench_circular, yesno, mme, pope, vqa, short_answer]
 COMPUTED = {each.__name__: each for each in CASES}
 
 
