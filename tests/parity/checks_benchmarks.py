@@ -1,10 +1,11 @@
 """The golden scoring cases of published benchmarks: each file's cases, computed by limner and compared."""
 
+import importlib.util
 import json
-import math
+from math import isclose
 from pathlib import Path
 
-from limner.bench import answers, choices, dpg, editing, geneval, wise
+from limner.bench import answers, choices, dpg, editing, geneval, maths, wise
 
 
 def cases(folder, name):
@@ -20,7 +21,7 @@ def same(got, wanted, tolerance=1e-6):
     if isinstance(wanted, list | tuple):
         return isinstance(got, list | tuple) and len(got) == len(wanted) and all(map(same, got, wanted))
     if isinstance(wanted, float | int) and not isinstance(wanted, bool) and isinstance(got, float | int):
-        return math.isclose(got, wanted, rel_tol=tolerance, abs_tol=1e-9)
+        return isclose(got, wanted, rel_tol=tolerance, abs_tol=1e-9)
     return got == wanted
 
 
@@ -215,9 +216,49 @@ def short_answer(case):
     return {name: made[name] for name in case["expected"]}
 
 
+def gsm8k(case):
+    made = {rule: maths.gsm8k(case["response"], case["gold_answer_field"], rule) for rule in case["expected"]}
+    return {rule: {"extracted": said, "correct": right} for rule, (said, right) in made.items()}
+
+
+def math(case):
+    """Without Minerva's verdict (its sympy parser comes with lm-evaluation-harness); math-verify where installed."""
+    box = maths.last_boxed(case["response"])
+    made = {"hendrycks": maths.hendrycks(case["response"], case["gold_solution"]), "last_boxed": box}
+    if importlib.util.find_spec("math_verify"):
+        made["math_verify"] = maths.verified(case["response"], case["gold_solution"])
+    case["expected"] = {name: case["expected"][name] for name in made}
+    return made
+
+
+def math_equiv(case):
+    def form(text):
+        try:
+            return maths.stripped(text)
+        except ValueError as error:
+            return {"error": type(error).__name__}
+
+    a, b = case["a"], case["b"]
+    return {"strip_a": form(a), "strip_b": form(b), "equivalent": maths.equivalent(a, b)}
+
+
+def loglikelihood(case):
+    if "labels" in case:
+        return {"acc": maths.truthful_mass(case["loglikelihoods"], case["labels"])}
+    plain, per_letter = maths.multiple_choice(case["loglikelihoods"], case["choices"], case["gold"])
+    made = {"acc": float(plain), "acc_norm": float(per_letter)}
+    return {name: made[name] for name in case["expected"]}
+
+
+def cider(case):
+    corpus, each = maths.cider(case["references"], case["candidates"])
+    return {"cider": corpus, "per_image": each}
+
+
 CASES = [geneval_rules, geneval_position, geneval_detect, geneval_summary, geneval2]
 CASES += [dpg_sample, dpg_bench, wise_parse, wise_verified_parse, wise_aggregate, imgedit, gedit_parse, gedit_aggregate]
 CASES += [mmmu_multiple_choice, mmmu_open, mmbench_infer, mmbench_circular, yesno, mme, pope, vqa, short_answer]
+CASES += [gsm8k, math, math_equiv, loglikelihood, cider]
 COMPUTED = {each.__name__: each for each in CASES}
 
 
@@ -226,11 +267,11 @@ def mismatches(folder, name):
     wrong = []
     some = cases(folder, name)
     for case in some:
-        wanted = case["expected"]
         try:
             got = COMPUTED[name](case)
         except ValueError as error:
             got = {"error": f"{error}"}
+        wanted = case["expected"]
         right = "error" in got if "error" in wanted else same(got, wanted)
         if not right:
             wrong.append(f"{case['id']}: got {got}, wanted {wanted}")

@@ -12,10 +12,12 @@ COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _WORDS = "zero one two three four five six seven eight nine ten"
 _NUMBER = {"none": "0", **{word: str(value) for value, word in enumerate(_WORDS.split())}}
-_SHORT = (
-    "aren can couldn didn doesn don hadn hasn haven isn mightn mustn needn shan shouldn wasn weren won wouldn ain"
-).split()
-_CONTRACTIONS = {f"{word}t": f"{word}'t" for word in _SHORT} | {"im": "i'm", "youre": "you're", "theyre": "they're"}
+_SHORT = "aren can couldn didn doesn don hadn hasn haven isn mightn mustn needn shan shouldn wasn weren won wouldn ain"
+_CONTRACTIONS = {f"{word}t": f"{word}'t" for word in _SHORT.split()} | {
+    "im": "i'm",
+    "youre": "you're",
+    "theyre": "they're",
+}
 _CONTRACTIONS |= {"thats": "that's", "whats": "what's", "wheres": "where's", "whos": "who's", "hes": "he's"}
 
 

@@ -120,9 +120,7 @@ def benchmark(
     if protocol == "fixed":
         scores.update(dict.fromkeys([*missing, *(item for item in failed if item in items)], 0.0))
     if not scores:
-        raise ValueError(
-            f"none of the {len(answers)} items could be scored; the prompts have other ids, as {failed[:3]}"
-        )
+        raise ValueError(f"none of the {len(answers)} items could be scored; their ids are others, as {failed[:3]}")
     return {
         "dpg_score": 100 * float(np.mean(list(scores.values()))),
         "l1": {name: 100 * float(np.mean(held)) for name, held in broad.items()},

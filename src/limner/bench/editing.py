@@ -1,4 +1,4 @@
-"""ImgEdit-Bench (arXiv 2505.20275) and GEdit-Bench (arXiv 2504.17761): a judge's replies about edits, read and averaged.
+"""ImgEdit-Bench (arXiv 2505.20275) and GEdit-Bench (arXiv 2504.17761): a judge's replies, read and averaged.
 
 What a reply does not say is None here, never a random number; the number of such replies is part of every result.
 """
