@@ -29,7 +29,7 @@ from limner.train.mining import Mining, by_verifier, mine, read_pairs
 from limner.train.optim import Optimizers, adamw
 from limner.train.run import Run
 
-ALIGNED = DpoSettings(beta=0.1, draws=4, kinds=("image",))
+ALIGNED = DpoSettings(beta=0.1, draws=2, kinds=("image",))
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Rounds:
     """What a series is made of: prompts a round, how they are mined, updates and rate of each alignment, the judge of
     the pairs, and a verifier that guides ("": none)."""
 
-    prompts: int = 400
+    prompts: int = 250
     mining: Mining = field(default_factory=lambda: Mining(8))
-    steps: int = 300
+    steps: int = 200
     batch: int = 16
     lr: float = 5e-5
     judge: str = SCENES

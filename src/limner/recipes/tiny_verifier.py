@@ -7,9 +7,9 @@
     cot.tiny_correct  the generator learns to draw again, with the wrong picture and the critique before it
 
 All begin from a generator, which looks at its own rollouts: the views after every step, and the exact reader's verdict
-on the finished picture. They are made once, by the first run that needs them, and stand in ``runs/cot.half_made``. The
-family is the generator's, whatever it is. The published verifiers have 8 B parameters and learned from 288K to 400K
-pictures (``recipes.cot``).
+on the finished picture. They are made once, by the first run that needs them, and stand in ``runs/cot.half_made``
+(with continuations in ``runs/cot.continued``). The family is the generator's, whatever it is. The published verifiers
+have 8 B parameters and learned from 288K to 400K pictures (``recipes.cot``).
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ WORLD = Wording(
 )
 UNCLEAR = "it is not clear"
 HALF_MADE = Path("runs/cot.half_made")
+CONTINUED = Path("runs/cot.continued")  # the step-wise verifier's own: continuations cost most
 NOT_BEFORE, FROM = 10 / 18, 11 / 18  # shares of the steps: never clear before the one, always after the other
 MIXTURES: dict[str, dict[str, float]] = {
     "tiny_orm": {"outcome": 1.0},
@@ -66,9 +67,9 @@ MIXTURES: dict[str, dict[str, float]] = {
 class HalfMade:
     """How much is made: ``prompts`` with ``number`` paths each, and ``continuations`` from one step of every path."""
 
-    prompts: int = 1500
+    prompts: int = 800
     number: int = 4
-    continuations: int = 4
+    continuations: int = 0
     groups: tuple[str, ...] = lessons.EXPLICIT
     seed: int = 0
     rows: int = 64
@@ -291,8 +292,8 @@ def _run(name: str, generator: str | Path | None, data: Path, how: HalfMade, mak
         batches=batches,
         optimizer=_optimizer,
         finish=finish,
-        steps=1500,
-        batch_size=64,
+        steps=700,
+        batch_size=48,
         lr=5e-4,
         warmup=50,
         hold=0.5,
@@ -311,7 +312,11 @@ def tiny_orm(generator: str | Path | None = None, data: Path = HALF_MADE, how: H
     return _verifier("tiny_orm", generator, data, how)
 
 
-def tiny_prm(generator: str | Path | None = None, data: Path = HALF_MADE, how: HalfMade = HalfMade()) -> Run:
+def tiny_prm(
+    generator: str | Path | None = None,
+    data: Path = CONTINUED,
+    how: HalfMade = HalfMade(prompts=300, number=2, continuations=4),
+) -> Run:
     """A verifier of steps, labelled by continuations."""
     return _verifier("tiny_prm", generator, data, how)
 
