@@ -441,3 +441,26 @@ def test_a_sample_with_words_by_a_person_can_be_scored(model):
     sample = Sample(Task(PROMPT), reply)
     scored = log_prob(model, [sample], draws(model, [sample], [0]))
     assert all(torch.isfinite(score.tokens).all() for score in scored)
+
+
+def test_a_decoder_that_the_hub_keeps_as_a_pickle_is_fetched(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def fetch(name, allow_patterns):
+        asked.append(allow_patterns[1])
+        folder = tmp_path / "snapshot"
+        if not folder.exists():
+            shutil.copytree(DATA, folder)
+            weights = folder / "image_decoder" / "model.safetensors"
+            torch.save(load_file(weights), tmp_path / "model.pt")
+            weights.unlink()
+        if "*.pt" in allow_patterns:
+            shutil.copyfile(tmp_path / "model.pt", folder / "image_decoder" / "model.pt")
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    folder = catalog.find("EasonXiao-888/MindOmni")
+    assert asked == ["*.safetensors", "*.bin", "*.pt"]
+    assert MindOmni.load(folder).certificate["image_decoder"]["names_matched"] == 42
