@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--passes", action="store_true", help="count forward passes, and time nothing")
     parser.add_argument("--runs", type=int, default=3, help="runs of which the fastest counts")
     parser.add_argument("--model", default="tiny-mmada", help="the small model: its name or folder")
-    parser.add_argument("--prompts", type=int, default=2, help="prompts of every reasoning group")
+    parser.add_argument("--prompts", type=int, default=2, help="prompts of every reasoning group; 0: no small model")
     parser.add_argument("--quality", type=int, default=0, help="measure strict success on so many prompts a group")
     parser.add_argument("--seeds", type=int, default=2, help="pictures a prompt for --quality; 0: plans alone")
     parser.add_argument("--ways", nargs="+", default=WAYS, metavar="WAY", help="fast ways for thoughts")
@@ -246,7 +246,8 @@ def main() -> None:
         print(f"unit: {1000 * unit():.1f} ms for a 1024 x 1024 x 1024 float32 product on this thread")
     print(f"{'':<34}{'passes':>8}" + (f"{'ms/step':>9}{'tokens/s':>10}{'units':>9}{'official':>10}" if runs else ""))
     sizes(runs)
-    package(given.model, given.ways, runs, given.prompts)
+    if given.prompts:
+        package(given.model, given.ways, runs, given.prompts)
 
 
 if __name__ == "__main__":
