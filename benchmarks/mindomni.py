@@ -53,6 +53,7 @@ def build(about):
     names = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
     names |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
     mllm = {**about["mllm"], **{name: tokenizer.token_to_id(mark) for name, mark in names.items()}}
+    mllm |= {"bos_token_id": 0, "eos_token_id": 0}
     torch.manual_seed(0)
     vae = Vae({**about["vae"], "act_fn": "silu"})
     decoder = DecoderConfig.from_json({"model_type": "phi3", **about["image_decoder"]})
