@@ -29,6 +29,7 @@ FAMILIES: dict[str, str] = {
     "mmada": "limner.models.mmada.model:MMaDA",
     "showo": "limner.models.showo.model:ShowO",
     "mindomni": "limner.models.mindomni.model:MindOmni",
+    "nexusgen": "limner.models.nexusgen.model:NexusGen",
 }
 # family -> "module:function" that writes a released checkpoint in limner's layout
 CONVERTERS: dict[str, str] = {
@@ -36,9 +37,14 @@ CONVERTERS: dict[str, str] = {
     "showo": "limner.models.showo.convert:convert",
 }
 # what released configs call a family
-MODEL_TYPES: dict[str, str] = {"mmada": "mmada", "llada": "mmada", "Showo": "showo"}
+MODEL_TYPES: dict[str, str] = {"mmada": "mmada", "llada": "mmada", "Showo": "showo", "qwen2_5_vl": "nexusgen"}
 # what stands in a released folder that says nothing of itself -> the family
-LAYOUTS: dict[tuple[str, ...], str] = {("mllm/config.json", "image_decoder/config.json", "vae/config.json"): "mindomni"}
+LAYOUTS: dict[tuple[str, ...], str] = {
+    ("mllm/config.json", "image_decoder/config.json", "vae/config.json"): "mindomni",
+    ("generation_decoder.bin",): "nexusgen",
+    ("edit_decoder.bin",): "nexusgen",
+    ("decoder_81_512.bin",): "nexusgen",
+}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -61,6 +67,7 @@ COMPANIONS: dict[str, dict[str, Companion]] = {
         "words": Companion("microsoft/phi-1_5", "tokenizer.json", weights=False),
         "vision": Companion("openai/clip-vit-large-patch14-336", "vision", when="w_clip_vit"),
     },
+    "nexusgen": {"vae": Companion("black-forest-labs/FLUX.1-dev/vae", "vae")},
 }
 
 
@@ -108,7 +115,8 @@ def download(name: str, weights: bool = True) -> Path:
     folder = Path()
     try:
         for kind in ("*.safetensors", "*.bin", "*.pt") if weights else ("tokenizer*",):
-            wanted = [f"{front}*.json", f"{front}{kind}"]
+            named = [f"{front}{file}" for files in LAYOUTS for file in files if weights and "/" not in file]
+            wanted = [f"{front}*.json", f"{front}{kind}", *named]
             folder = Path(snapshot_download(f"{owner}/{repository}", allow_patterns=wanted), *inside)
             if any(folder.glob(kind)) and not lacking(folder):
                 break
@@ -125,7 +133,9 @@ def download(name: str, weights: bool = True) -> Path:
 
 def lacking(folder: Path) -> list[str]:
     """The parts of a folder of several parts that have no weights yet."""
-    parts = {file.partition("/")[0] for files in LAYOUTS for file in files} if laid_out(folder) else set()
+    family = laid_out(folder)
+    layouts = [files for files in LAYOUTS if LAYOUTS[files] == family]
+    parts = {file.partition("/")[0] for files in layouts for file in files if "/" in file}
     return sorted(part for part in parts if not any((folder / part).glob("*.safetensors")))
 
 

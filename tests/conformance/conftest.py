@@ -18,6 +18,9 @@ from limner.models.mindomni import tokenizer as mindomni_tokenizer
 from limner.models.mmada.config import Defaults, MMaDAConfig
 from limner.models.mmada.model import MMaDA
 from limner.models.mmada.tokenizer import find_specials, make_word_tokenizer
+from limner.models.nexusgen import config as nexusgen_config
+from limner.models.nexusgen import small as nexusgen_small
+from limner.models.nexusgen import tokenizer as nexusgen_tokenizer
 from limner.models.showo import config as showo_config
 from limner.models.showo import tokenizer as showo_tokenizer
 from limner.models.showo.model import ShowO
@@ -148,6 +151,29 @@ def mindomni() -> Case:
     return Case(model, conversations, model.plan(["thinking", "image", "text"]), ())
 
 
+def nexusgen() -> Case:
+    config = nexusgen_config.tiny(text_limit=4, thinking_limit=6, size=16, steps=4, guidance=1.0)
+    config = replace(config, side=3, guided_edits=True)
+    words = ["a red cat", "two blue dogs in the snow", "what is this?"]
+    texts = config.english
+    templates = (config.system, texts.draw, texts.drawn, texts.edited, texts.polish)
+    tokenizer = nexusgen_tokenizer.make_tokenizer(words, templates)
+    sizes = nexusgen_small.Sizes(
+        width=32, layers=2, heads=2, kv_heads=1, mlp=64, length=256, sight=32, sight_layers=1, sight_heads=2,
+        sight_mlp=32, patch=4, painter_heads=2, painter_head=16, double=1, single=1, context=24, pooled=8, vae=(8, 8),
+        vae_groups=4,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = nexusgen_small.fresh(config, tokenizer, sizes)
+    with torch.no_grad():
+        for part in nexusgen_small.parts(model):
+            for weight in part.parameters():
+                if weight.ndim > 1:
+                    weight.mul_(8.0)
+    conversations = ((user("a red cat"),), (user("what is this?", ramp()),), (user("two blue dogs in the snow"),))
+    return Case(model, conversations, model.plan(["thinking", "image", "text"]), ())
+
+
 def hurried(way: str, guidance: float = 0.0) -> Case:
     """MMaDA with a fast way for words."""
     case = mmada()
@@ -159,6 +185,7 @@ FAMILIES: dict[str, Callable[[], Case]] = {
     "echo": echo,
     "mindomni": mindomni,
     "mmada": mmada,
+    "nexusgen": nexusgen,
     "showo": showo,
     "mmada-threshold-dual": lambda: hurried("threshold=0.3+dual+blocks=2"),
     "mmada-revoke": lambda: hurried("threshold=0.2+revoke=0.5"),

@@ -1,20 +1,23 @@
 """Nexus-Gen against a reference: names, the autoregressive part, both decoders, pictures as they go in, training."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from PIL import Image as pil
 from safetensors.torch import load_file
 
 from limner.models import qwen25vl_weights as files
-from limner.models.nexusgen import objective, weights
+from limner.models.nexusgen import objective, schedule, weights
+from limner.models.nexusgen.decoders import RELEASED, Decoder, image_ids, merger_places, token_ids
 from limner.models.nexusgen.network import Reader
+from limner.models.nexusgen.pictures import squashed
 from limner.models.parity import Row, close, equal
-from limner.models.qwen25vl import Prompt
+from limner.models.qwen25vl import Eyes, Prompt
 from limner.models.qwen25vl_words import Words
 from limner.process.base import Context, Settings
+from limner.process.flow import FlowDraw, to_values
 from limner.process.noise import Noise
 from limner.process.prefill import Prefill
 
@@ -22,6 +25,16 @@ CLOSE = 2e-5
 DRIFTING = 1e-3  # vectors that are fed back: rounding grows along the block
 PARTS = ("ar", "generation_decoder", "edit_decoder", "preprocessing")
 EOS, EMPTY = 151, 150
+POOLED = "pooled_empty"
+# what the released config says
+FULL = {
+    "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+    "intermediate_size": 18944, "vocab_size": 152064, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+    "use_sliding_window": False, "tie_word_embeddings": False,
+    "rope_scaling": {"type": "default", "rope_type": "default", "mrope_section": [16, 24, 24]},
+    "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
+                      "out_hidden_size": 3584, "patch_size": 14, "fullatt_block_indexes": [7, 15, 23, 31]},
+}  # fmt: skip
 
 
 class NexusReference:
@@ -52,6 +65,16 @@ class NexusReference:
             del given["image_prefill_embeds.weight"]
         files.load_into(reader, "reader", weights.reader(given.items()), torch.float32)
         return reader.eval()
+
+
+    def decoder(self, part, change=None):
+        """A decoder with the recorded weights."""
+        sizes = self.configs[part]["diffusers_FluxTransformer2DModel"]
+        text = self.reader().config.text_config if part == "edit_decoder" else None
+        decoder = Decoder(sizes, 64, text)
+        tensors = [(name, change(name, t) if change else t) for name, t in self.weights[part].items()]
+        files.load_into(decoder, part, weights.decoder(tensors, 64), torch.float32)
+        return decoder.eval()
 
 
 def text_equal(name, ours, wanted):
@@ -233,14 +256,178 @@ def training(ref):
     yield close(name, taught.predicted, ref[name])
 
 
+def full_size():
+    """The released sizes on the meta device: part -> module."""
+    with torch.device("meta"):
+        reader = Reader(FULL)
+        return {
+            "autoregressive_model": reader,
+            "generation_decoder.bin": Decoder(RELEASED, 3584),
+            "edit_decoder.bin": Decoder(RELEASED, 3584, reader.config.text_config),
+        }
+
+
 def names(ref):
     """Every released name of the full size has its place, and back again, and the lists are known by their hashes."""
-    for part, listed in ref.keys.items():
-        if part == "info":
-            continue
-        told = sorted(f"{n}:{'_'.join(map(str, shape))}" for n, (shape, _) in listed.items()) + sorted(listed)
-        found = hashlib.md5(",".join(sorted(told)).encode()).hexdigest()
-        yield text_equal(f"full_keys {part} md5", found, ref.keys["info"]["key_md5"][part])
+    modules = full_size()
+    for part, module in modules.items():
+        listed = {name: shape for name, (shape, _) in ref.keys[part].items()}
+        yield text_equal(f"full_keys {part} md5", weights.fingerprint(listed), ref.keys["info"]["key_md5"][part])
+        released = {name: torch.empty(shape, device="meta") for name, shape in listed.items()}
+        if part == "autoregressive_model":
+            ours = weights.reader(released.items())
+            found = files.load_into(module, part, ours, torch.float32)
+            again = weights.released_reader(module.state_dict())
+        else:
+            found = files.load_into(module, part, weights.decoder(released.items(), 3072), torch.float32)
+            beside = "adapter." if part.startswith("generation") else "embedding_merger."
+            again = weights.released_decoder(module.state_dict(), beside)
+        yield text_equal(f"full_keys {part}", {name: list(t.shape) for name, t in again.items()}, listed)
+        yield text_equal(f"full_keys {part} complete", found["parameters"] > 8e9, True)
 
 
-CHECKS = [understanding, pictures, fed_back, training]
+@torch.no_grad()
+def one_step(ref, part, name, decoder, tokens):
+    latents, sigma = ref[f"{part}/{name}.latents"], ref[f"{part}/{name}.timestep"] / 1000
+    guidance = float(ref[f"{part}/{name}.guidance"])
+    ids, pooled = ref[f"{part}/{name}.text_ids"][0], ref[f"{part}/{POOLED}"]
+    return close(
+        f"{part}/{name}.velocity",
+        decoder.velocity(tokens, ids, latents, sigma, pooled, guidance),
+        ref[f"{part}/{name}.velocity"],
+    )
+
+
+@torch.no_grad()
+def sampled(ref, part, size, cfg, decoder, tokens, ids):
+    """Four steps of the process itself, from the recorded noise."""
+    noise, pooled = ref[f"{part}/noise_{size}"], ref[f"{part}/{POOLED}"]
+    negative = ref[f"{part}/negative_prompt_emb"]
+
+    def net(sides, latents, time, first):
+        found = []
+        for side in range(len(sides)):
+            given, places = (tokens, ids) if side == 0 else (negative, torch.zeros(negative.shape[1], 3))
+            found.append(-decoder.velocity(given, places, latents.view_as(noise), 1 - time, pooled, 3.5).flatten(1))
+        return found
+
+    class Recorded:
+        def normal(self, name, step, n):
+            return noise.flatten(1)
+
+    process = schedule.Painting(net, times=schedule.times)
+    prompt = prompt_of(torch.zeros(1, 1, dtype=torch.int64))
+    settings = Settings(noise[0].numel(), 4, cfg - 1, 1.0, noise[0].numel())
+    return process.finish(process.start(Context(prompt, prompt), settings, Recorded())).latents.view_as(noise)
+
+
+@torch.no_grad()
+def levels(ref):
+    """Noise levels of the sampler and of training, its weights, and coordinates."""
+    part = "generation_decoder"
+    for steps in (4, 30, 50):
+        yield close(f"{part}/scheduler.sigmas_{steps}", schedule.sigmas(steps), ref[f"{part}/scheduler.sigmas_{steps}"], 1e-6)
+        yield close(f"{part}/scheduler.timesteps_{steps}", 1000 * schedule.sigmas(steps), ref[f"{part}/scheduler.timesteps_{steps}"], 1e-6)
+    every = schedule.sigmas(1000)
+    yield close(f"{part}/scheduler.train_timesteps", 1000 * every, ref[f"{part}/scheduler.train_timesteps"], 1e-6)
+    yield close(f"{part}/scheduler.train_weights", schedule.weights(every), ref[f"{part}/scheduler.train_weights"], 1e-5)
+    part = "edit_decoder"
+    yield close(f"{part}/merger.position_ids_target", merger_places(81), ref[f"{part}/merger.position_ids_target"], 1e-6)
+    yield close(f"{part}/merger.position_ids_ref", merger_places(324), ref[f"{part}/merger.position_ids_ref"], 1e-6)
+    for size, shape in (("64x64", (8, 8)), ("96x64", (12, 8))):
+        yield close(f"{part}/text_ids_{size}", token_ids(81, 324, shape)[None], ref[f"{part}/text_ids_{size}"], 1e-6)
+        yield close(f"{part}/step_{size}.image_ids", image_ids(shape)[None], ref[f"{part}/step_{size}.image_ids"], 1e-6)
+    yield close(f"{part}/text_ids_target_only_64x64", token_ids(81, 0, (8, 8))[None], ref[f"{part}/text_ids_target_only_64x64"], 1e-6)
+
+
+@torch.no_grad()
+def generation(ref):
+    """Adapter, single steps, samples with and without guidance, and the transformer's weights in eight bits."""
+    part = "generation_decoder"
+    decoder = ref.decoder(part)
+    tokens = decoder.tokens(ref[f"{part}/image_embeddings"])
+    yield close(f"{part}/adapter_out", tokens, ref[f"{part}/adapter_out"])
+    for name in ("step_64x64", "step_96x64"):
+        yield one_step(ref, part, name, decoder, tokens)
+    for size, shape in (("64x64", (8, 8)), ("96x64", (12, 8))):
+        for cfg in (1.0, 3.0):
+            name = f"{part}/sample_{size}_cfg{cfg}"
+            yield close(name, sampled(ref, part, size, cfg, decoder, tokens, decoder.ids(81, 0, shape)), ref[name])
+
+    def rounded(name, tensor):
+        return tensor.to(torch.float8_e4m3fn).float() if name.startswith("pipe.dit.") else tensor
+
+    yield one_step(ref, part, "fp8_step", ref.decoder(part, rounded), tokens)
+
+
+@torch.no_grad()
+def editing(ref):
+    """Merger, single steps and samples, with a source and without."""
+    part = "edit_decoder"
+    decoder = ref.decoder(part)
+    target, source = ref[f"{part}/image_embeddings"], ref[f"{part}/ref_embeddings"]
+    tokens, alone = decoder.tokens(target, source), decoder.tokens(target)
+    yield close(f"{part}/merger_out", tokens, ref[f"{part}/merger_out"])
+    yield close(f"{part}/merger_out_target_only", alone, ref[f"{part}/merger_out_target_only"])
+    for name in ("step_64x64", "step_96x64"):
+        yield one_step(ref, part, name, decoder, tokens)
+    for size, shape in (("64x64", (8, 8)), ("96x64", (12, 8))):
+        name = f"{part}/sample_{size}_cfg1.0"
+        yield close(name, sampled(ref, part, size, 1.0, decoder, tokens, decoder.ids(81, 324, shape)), ref[name])
+    name = f"{part}/sample_target_only_64x64_cfg1.0"
+    yield close(name, sampled(ref, part, "64x64", 1.0, decoder, alone, decoder.ids(81, 0, (8, 8))), ref[name])
+
+
+def painting(ref):
+    """One training step of each decoder: the weighted loss and gradients."""
+    for part, beside in (("generation_decoder", "adapter."), ("edit_decoder", "embedding_merger.")):
+        decoder = ref.decoder(part).requires_grad_()
+        source = ref[f"{part}/ref_embeddings"] if decoder.edits else None
+        tokens = decoder.tokens(ref[f"{part}/image_embeddings"], source)
+        clean, noise = ref[f"{part}/train.latents"], ref[f"{part}/train.noise"]
+        sigma = schedule.sigmas(1000)[ref[f"{part}/train.timestep_id"]]
+        values = to_values(clean.flatten(1))
+        everything = torch.ones_like(values, dtype=torch.bool)
+        draw = FlowDraw(everything, schedule.weights(sigma), 1 - sigma, noise.flatten(1))
+        ids = decoder.ids(81, 0 if source is None else source.shape[1], (8, 8))
+
+        # the level itself: 1 - (1 - sigma) is a rounding error off, which a gradient shows
+        def net(sides, latents, now, first, parts=(decoder, tokens, ids, clean, sigma, ref[f"{part}/{POOLED}"])):
+            own, given, places, like, level, pooled = parts
+            return [-own.velocity(given, places, latents.view_as(like), level, pooled, 3.5).flatten(1)]
+
+        prompt = prompt_of(torch.zeros(1, 1, dtype=torch.int64))
+        scored = schedule.Painting(net).log_prob(Context(prompt, prompt), values, draw)
+        loss = -(scored.mean * draw.weight).mean()
+        yield close(f"{part}/train.loss", loss.view(1), ref[f"{part}/train.loss"].view(1), 1e-5)
+        loss.backward()
+        gradients = weights.released_decoder(
+            {name: p.grad if p.grad is not None else torch.zeros_like(p) for name, p in decoder.named_parameters()}, beside
+        )
+        for name in [name for name in ref.io if name.startswith(f"{part}/train.grad.")]:
+            yield close(name, gradients[name.removeprefix(f"{part}/train.grad.")], ref[name], 1e-5)
+
+
+def preprocessing(ref):
+    """Sizes, and patches of pictures that are bounded or squashed."""
+    eyes = Eyes()
+    for case in ref.sizes["bound_image(max_pixels=262640)"]:
+        found = eyes.fitting((case["width"], case["height"]), 262_640)
+        name = f"sizes.json bound {case['width']} x {case['height']}"
+        yield text_equal(name, found, (case["out_width"], case["out_height"]))
+        yield text_equal(f"{name} tokens", eyes.tokens((1, found[1] // 14, found[0] // 14)), case["tokens"])
+    part = "preprocessing"
+    picture = pil.fromarray(ref[f"{part}/bound.image_uint8"].numpy())
+    for name, (patches, grid) in {
+        "bound": eyes.patches(picture, 262_640),
+        "ref_bilinear": squashed(eyes, picture, 84, "BILINEAR"),
+    }.items():
+        yield close(f"{part}/{name}.pixel_values", patches, ref[f"{part}/{name}.pixel_values"], 1e-6)
+        yield equal(f"{part}/{name}.image_grid_thw", torch.tensor([grid]), ref[f"{part}/{name}.image_grid_thw"])
+        plain = eyes.patches(pil.fromarray(ref[f"{part}/{name}.resized_uint8"].numpy()))[0]
+        yield close(f"{part}/{name}.resized_uint8", patches, plain, 0.0)
+    wanted = eyes.patches(pil.fromarray(ref[f"{part}/target_bicubic.resized_uint8"].numpy()))[0]
+    yield close(f"{part}/target_bicubic.resized_uint8", squashed(eyes, picture, 84, "BICUBIC")[0], wanted, 0.0)
+
+
+CHECKS = [names, preprocessing, understanding, pictures, fed_back, training, levels, generation, editing, painting]
