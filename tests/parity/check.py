@@ -37,6 +37,10 @@ def read(folder):
         import checks_mindomni  # loads both large libraries
 
         return checks_mindomni.MindOmniReference(folder), checks_mindomni.CHECKS
+    if (Path(folder) / "edit_decoder").is_dir():
+        import checks_nexusgen
+
+        return checks_nexusgen.NexusReference(folder), checks_nexusgen.CHECKS
     return Reference(folder), CHECKS
 
 

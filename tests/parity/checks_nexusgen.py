@@ -66,7 +66,6 @@ class NexusReference:
         files.load_into(reader, "reader", weights.reader(given.items()), torch.float32)
         return reader.eval()
 
-
     def decoder(self, part, change=None):
         """A decoder with the recorded weights."""
         sizes = self.configs[part]["diffusers_FluxTransformer2DModel"]
@@ -147,7 +146,11 @@ def said(ref, reader, prompt, count):
 
 
 def behind(prompt, ids):
-    return replace(prompt, before=torch.cat([prompt.before, ids], 1), kept=torch.ones(1, prompt.before.shape[1] + ids.shape[1], dtype=torch.bool))
+    return replace(
+        prompt,
+        before=torch.cat([prompt.before, ids], 1),
+        kept=torch.ones(1, prompt.before.shape[1] + ids.shape[1], dtype=torch.bool),
+    )
 
 
 def finite(tensor):
@@ -173,9 +176,7 @@ def pictures(ref):
         if f"ar/{name}.position_ids_through_image" in ref:
             whole = reader.opened(opened, reader.side**2)
             places, _ = reader.places(whole.before, whole.kept, whole.grids)
-            yield equal(
-                f"ar/{name}.position_ids_through_image", places, ref[f"ar/{name}.position_ids_through_image"]
-            )
+            yield equal(f"ar/{name}.position_ids_through_image", places, ref[f"ar/{name}.position_ids_through_image"])
         full = reader.opened(opened, reader.side**2)
         closed = behind(full, torch.tensor([[reader.ends]]))
         inside = reader.logits(reader.states(full)[:, opened.before.shape[1] - 1 :])
@@ -196,7 +197,9 @@ def pictures(ref):
     where = (ids[0] == reader.begins).nonzero().flatten()[-1]
     given = recorded(ref, "edit")
     opened = replace(given, before=ids[:, : where + 1], kept=torch.ones(1, int(where) + 1, dtype=torch.bool))
-    yield close("ar/edit.parallel.target_embeddings", reader.block(opened)[0], ref["ar/edit.parallel.target_embeddings"])
+    yield close(
+        "ar/edit.parallel.target_embeddings", reader.block(opened)[0], ref["ar/edit.parallel.target_embeddings"]
+    )
     features = reader.see(given.patches, given.grids)
     yield close("ar/edit.parallel.source_features", features, ref["ar/edit.parallel.source_features"])
     stepped = Prefill(reader.block, reader.width, reader.following)
@@ -232,7 +235,11 @@ def training(ref):
     targets = reader.see(torch.stack([each[1], each[3]]), torch.stack([grids[[1]], grids[[3]]])).detach()
     yield close("ar/train.target_image_embeddings", targets, ref["ar/train.target_image_embeddings"])
     x, places, kept = reader.laid_out(prompt)
-    yield close("ar/train.inputs_embeds", torch.where(kept[..., None], x, ref["ar/train.inputs_embeds"]), ref["ar/train.inputs_embeds"])
+    yield close(
+        "ar/train.inputs_embeds",
+        torch.where(kept[..., None], x, ref["ar/train.inputs_embeds"]),
+        ref["ar/train.inputs_embeds"],
+    )
     wanted = ref["ar/train.position_ids"]
     yield equal("ar/train.position_ids", unfilled(reader, places, wanted, kept), wanted)
     logits = reader.logits(reader.run(x, places, kept)[0])
@@ -326,18 +333,34 @@ def levels(ref):
     """Noise levels of the sampler and of training, its weights, and coordinates."""
     part = "generation_decoder"
     for steps in (4, 30, 50):
-        yield close(f"{part}/scheduler.sigmas_{steps}", schedule.sigmas(steps), ref[f"{part}/scheduler.sigmas_{steps}"], 1e-6)
-        yield close(f"{part}/scheduler.timesteps_{steps}", 1000 * schedule.sigmas(steps), ref[f"{part}/scheduler.timesteps_{steps}"], 1e-6)
+        yield close(
+            f"{part}/scheduler.sigmas_{steps}", schedule.sigmas(steps), ref[f"{part}/scheduler.sigmas_{steps}"], 1e-6
+        )
+        yield close(
+            f"{part}/scheduler.timesteps_{steps}",
+            1000 * schedule.sigmas(steps),
+            ref[f"{part}/scheduler.timesteps_{steps}"],
+            1e-6,
+        )
     every = schedule.sigmas(1000)
     yield close(f"{part}/scheduler.train_timesteps", 1000 * every, ref[f"{part}/scheduler.train_timesteps"], 1e-6)
-    yield close(f"{part}/scheduler.train_weights", schedule.weights(every), ref[f"{part}/scheduler.train_weights"], 1e-5)
+    yield close(
+        f"{part}/scheduler.train_weights", schedule.weights(every), ref[f"{part}/scheduler.train_weights"], 1e-5
+    )
     part = "edit_decoder"
-    yield close(f"{part}/merger.position_ids_target", merger_places(81), ref[f"{part}/merger.position_ids_target"], 1e-6)
+    yield close(
+        f"{part}/merger.position_ids_target", merger_places(81), ref[f"{part}/merger.position_ids_target"], 1e-6
+    )
     yield close(f"{part}/merger.position_ids_ref", merger_places(324), ref[f"{part}/merger.position_ids_ref"], 1e-6)
     for size, shape in (("64x64", (8, 8)), ("96x64", (12, 8))):
         yield close(f"{part}/text_ids_{size}", token_ids(81, 324, shape)[None], ref[f"{part}/text_ids_{size}"], 1e-6)
         yield close(f"{part}/step_{size}.image_ids", image_ids(shape)[None], ref[f"{part}/step_{size}.image_ids"], 1e-6)
-    yield close(f"{part}/text_ids_target_only_64x64", token_ids(81, 0, (8, 8))[None], ref[f"{part}/text_ids_target_only_64x64"], 1e-6)
+    yield close(
+        f"{part}/text_ids_target_only_64x64",
+        token_ids(81, 0, (8, 8))[None],
+        ref[f"{part}/text_ids_target_only_64x64"],
+        1e-6,
+    )
 
 
 @torch.no_grad()
@@ -402,10 +425,11 @@ def painting(ref):
         yield close(f"{part}/train.loss", loss.view(1), ref[f"{part}/train.loss"].view(1), 1e-5)
         loss.backward()
         gradients = weights.released_decoder(
-            {name: p.grad if p.grad is not None else torch.zeros_like(p) for name, p in decoder.named_parameters()}, beside
+            {name: p.grad if p.grad is not None else torch.zeros_like(p) for name, p in decoder.named_parameters()},
+            beside,
         )
         for name in [name for name in ref.io if name.startswith(f"{part}/train.grad.")]:
-            yield close(name, gradients[name.removeprefix(f"{part}/train.grad.")], ref[name], 1e-5)
+            yield close(name, gradients[name.removeprefix(f"{part}/train.grad.")], ref[name], CLOSE)
 
 
 def preprocessing(ref):

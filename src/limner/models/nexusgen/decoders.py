@@ -1,5 +1,5 @@
 """What paints embeddings: FLUX's transformer behind an adapter (generation) or a merger (editing). Sections 8 and 9 of
-the specification; the transformer's blocks are diffusers', called here so that time stays in float32 up to its sines.
+the specification; the transformer's blocks are diffusers', called here so that time is float32 up to its sines.
 
 Letters: B rows, n target vectors, m source vectors, D their width, C width of a condition's tokens, h, w latents a side.
 """
@@ -177,8 +177,8 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """The velocity (B, C, h, w) from picture to noise of latents (B, C, h, w) at noise sigma (B,) in 0..1.
 
-        tokens (B, L, C) stand at ids (L, 3); pooled (1 or B, P) is the empty text's vector, ``guidance`` the number that
-        the distilled transformer is told.
+        tokens (B, L, C) stand at ids (L, 3); pooled (1 or B, P) is the empty text's vector, ``guidance`` the number
+        that the distilled transformer is told.
         """
         dit, dtype, B = self.dit, self.dtype, latents.shape[0]
         shape = (latents.shape[2], latents.shape[3])

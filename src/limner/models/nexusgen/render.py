@@ -2,8 +2,8 @@
 
     <|im_start|>system TEXT<|im_end|> <|im_start|>user words and pictures<|im_end|> <|im_start|>assistant answer
 
-A picture is ``<|vision_start|><|image_pad|><|vision_end|>``, one pad for each of its tokens. Where a reply begins with a
-picture, a prompt without pictures stands in the template of drawing, the answer begins with a fixed sentence, and the
+A picture is ``<|vision_start|><|image_pad|><|vision_end|>``, one pad for each of its tokens. Where a reply begins with
+a picture, a prompt without pictures stands in the template of drawing, the answer begins with a fixed sentence, and the
 mark that begins a picture follows. A reply that begins with words is free: they end where the model begins a picture.
 
 A thought is the model's own longer version of a prompt, and takes the place of the last user's words.
@@ -107,7 +107,9 @@ class Renderer:
         pictures = sum(isinstance(part, Image) for part in message.parts)
         marks = message.text.count(MARK)
         if marks not in (0, pictures):
-            raise ValueError(f"the words hold {MARK} {marks} times, and {pictures} pictures are given; give one for each")
+            raise ValueError(
+                f"the words hold {MARK} {marks} times, and {pictures} pictures are given; give one for each"
+            )
         pieces = []
         for part in message.parts:
             if isinstance(part, Text):
@@ -143,8 +145,8 @@ class Renderer:
         return script
 
     def expanded(self, script: Script, counts: Sequence[int]) -> Ids:
-        """The ids of a script; every picture's one place is repeated as often as its count says, and a row's as often as
-        a predicted picture has places."""
+        """The ids of a script; every picture's one place is repeated as often as its count says, and a row's as often
+        as a predicted picture has places."""
         pad, row = self.tokenizer.token_to_id(PAD), self.tokenizer.token_to_id(ROW)
         ids = [*self.ids(script.text), *script.said]
         if ids.count(pad) != len(counts):

@@ -58,4 +58,3 @@ class Painting(Flow):
             time = (1 - sigmas(1000)[(one * 1000).long().clamp(max=999)]).to(time.device)
         weight = weights(1 - time.cpu()).clamp(min=LEAST).to(drawn.weight.device)
         return FlowDraw(drawn.hidden, weight, time, drawn.noise)
-

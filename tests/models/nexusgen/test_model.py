@@ -1,0 +1,300 @@
+"""Nexus-Gen: how conversations stand before it, what paints them, and its folders; a tiny model with random weights."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image as pil
+from safetensors.torch import load_file
+
+from limner import catalog
+from limner.models.compact import CompactLinear
+from limner.models.nexusgen import objective, small
+from limner.models.nexusgen.config import NexusConfig, tiny
+from limner.models.nexusgen.model import NexusGen
+from limner.models.nexusgen.network import Reader
+from limner.models.nexusgen.render import Renderer, source
+from limner.models.nexusgen.tokenizer import make_tokenizer
+from limner.parts import Ask, Image, Message, Task, Text, Thinking, assistant, user
+from limner.process.noise import Noise
+from limner.turn import rollout
+
+SIZES = small.Sizes(
+    width=32, layers=2, heads=2, kv_heads=1, mlp=64, length=256, sight=32, sight_layers=1, sight_heads=2, sight_mlp=32,
+    patch=4, painter_heads=2, painter_head=16, double=1, single=1, context=24, pooled=8, vae=(8, 8), vae_groups=4,
+)  # fmt: skip
+WORDS = ["a red cat", "make it blue", "what is this?", "and a dog"]
+PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
+ROWS = "<|vision_start|><|video_pad|><|vision_end|>"
+
+
+def built(**choices):
+    config = replace(tiny(text_limit=4, thinking_limit=4, size=16, steps=2), side=3, **choices)
+    texts = config.english
+    tokenizer = make_tokenizer(WORDS, (config.system, texts.draw, texts.drawn, texts.edited, texts.polish))
+    torch.manual_seed(0)
+    model = small.fresh(config, tokenizer, SIZES)
+    with torch.no_grad():
+        for part in small.parts(model):
+            for weight in part.parameters():
+                weight.mul_(8.0) if weight.ndim > 1 else None
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return built()
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    where = tmp_path_factory.mktemp("saved") / "model"
+    model.save(where)
+    return where
+
+
+def picture(colour="red", size=(40, 24)):
+    return Image(pil.new("RGB", size, colour))
+
+
+def published(**choices):
+    """The published texts, with a tokenizer that no test of a text needs."""
+    return Renderer(NexusConfig(**choices), make_tokenizer(WORDS))
+
+
+def text_of(renderer, conversation, reply=(), kind="image"):
+    return renderer.script(conversation, reply, Ask(kind)).text
+
+
+# what stands before the model
+
+
+def test_a_prompt_without_a_picture_stands_in_the_published_template():
+    assert text_of(published(), (user("a red cat"),)) == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+        "Generate an image according to the following description: a red cat<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert "根据以下描述生成一张图像：一只猫<|im_end|>" in text_of(published(), (user("一只猫"),))
+
+
+def test_an_edit_shows_its_source_before_the_words():
+    text = text_of(published(), (user(picture(), "make it blue"),))
+    assert f"<|im_start|>user\n{PICTURE} make it blue<|im_end|>" in text
+    marked = text_of(published(), (user(picture(), "make <image> blue"),))
+    assert f"user\nmake {PICTURE} blue<|im_end|>" in marked
+
+
+def test_a_question_stands_directly_behind_its_picture():
+    text = text_of(published(), (user(picture(), "what is this?"),), kind="text")
+    assert f"<|im_start|>user\n{PICTURE}what is this?<|im_end|>" in text
+
+
+def test_marks_and_pictures_must_be_as_many():
+    with pytest.raises(ValueError, match="give one for each"):
+        text_of(published(), (user("make <image> blue"),))
+
+
+def test_a_story_shows_the_models_own_picture_or_its_rows():
+    story = (user("a red cat"), assistant(picture()), user("make it blue"))
+    script = published().script(story, (), Ask("image"))
+    assert f"assistant\n{PICTURE}<|im_end|>\n<|im_start|>user\nmake it blue<|im_end|>" in script.text
+    assert [shown.own for shown in script.pictures] == [True]
+    rows = published(own="rows").script(story, (), Ask("image"))
+    assert ROWS in rows.text and not rows.pictures
+
+
+def test_a_thought_takes_the_place_of_the_prompt(model):
+    renderer = model.renderer
+    told = text_of(renderer, (user("a red cat"),), (), "thinking")
+    assert "[polish] a red cat" in told
+    drawn = text_of(renderer, (user("a red cat"),), (Thinking("a red cat and a dog"),))
+    assert "[draw] a red cat and a dog<|im_end|>" in drawn and "[polish]" not in drawn
+
+
+def test_a_reply_that_begins_with_words_is_free(model):
+    renderer = model.renderer
+    script = renderer.script((user("a red cat"),), (Text("a cat"),), Ask("image"))
+    assert "[draw]" not in script.text
+    assert script.said == [*renderer.ids("a cat"), *renderer.ids("<|vision_start|>")]
+    assert model.reader.begins in model.process("text").stops
+
+
+def test_pictures_of_a_reply_stand_between_their_marks(model):
+    replies = [(picture(), Text("and a dog"), picture("blue"))]
+    prompt = model.context([(user("a red cat"),)], replies, Ask("text")).given
+    ids = prompt.before[0].tolist()
+    assert ids.count(model.reader.begins) == ids.count(model.reader.ends) == 2
+    assert ids.count(int(model.reader.config.image_token_id)) == 2 * model.config.side**2
+    assert prompt.grids.tolist() == [[[1, 6, 6], [1, 6, 6]]]
+
+
+def test_the_last_picture_is_the_source():
+    red, blue = picture("red"), picture("blue")
+    story = (user(red, "make it blue"), Message("assistant", (blue,)), user("and a dog"))
+    assert source(story, ()) is blue and source(story, (red,)) is red and source((user("a cat"),), ()) is None
+
+
+# what paints
+
+
+def test_rows_with_a_source_go_to_the_editing_decoder(model):
+    conversations = [(user("a red cat"),), (user(picture(), "make it blue"),)]
+    context = model.context(conversations, [(), ()], Ask("image"))
+    assert context.given.edits.tolist() == [False, True]
+    with torch.no_grad():
+        groups = model.pictures().net.__self__.groups(context.given)
+    assert [(group.rows, group.edits, group.source) for group in groups] == [((0,), False, 0), ((1,), True, 36)]
+    assert [group.tokens.shape[1] for group in groups] == [9, 9 + 36]
+
+
+def test_the_decoder_can_be_chosen(model):
+    before, edit = model.config, [(user(picture(), "make it blue"),)]
+    try:
+        model.config = replace(before, decoder="generation")
+        assert not model.context(edit, [()], Ask("image")).given.edits.any()
+        model.config = replace(before, decoder="editing")
+        with pytest.raises(ValueError, match="begin from"):
+            model.context([(user("a red cat"),)], [()], Ask("image"))
+    finally:
+        model.config = before
+
+
+def test_edits_are_not_guided_as_published(model):
+    edit = [Task((user(picture(), "make it blue"),))]
+    plans = [tuple(replace(ask, guidance=w) for ask in model.plan(["image"])) for w in (0.0, 3.0)]
+    plain, guided = (rollout(model, edit, plan, [1])[0].reply for plan in plans)
+    assert plain == guided
+    draw = [Task((user("a red cat"),))]
+    plain, guided = (rollout(model, draw, plan, [1])[0].reply for plan in plans)
+    assert plain != guided
+
+
+def test_a_story_of_three_edits_and_words_about_them_come_out(model):
+    conversation = (user("a red cat"),)
+    for words in ("make it blue", "and a dog", "what is this?"):
+        (sample,) = rollout(model, [Task(conversation)], model.plan(["image", "text"]), [0])
+        assert sample.image is not None and sample.image.size == (16, 16)
+        conversation = (*conversation, Message("assistant", sample.reply), user(words))
+
+
+def test_a_block_in_one_pass_equals_its_vectors_one_by_one_in_a_batch(model):
+    conversations = [(user("a red cat"),), (user(picture(), "make it blue and a dog"),)]
+    context = model.context(conversations, [(), ()], Ask("image"))
+    blocks = []
+    for stepwise in (False, True):
+        process = model.embeddings(stepwise)
+        with torch.no_grad():
+            state = process.finish(process.start(context, process.settings(9), Noise.of([0, 1])))
+        blocks.append(state.vectors)
+    torch.testing.assert_close(blocks[0], blocks[1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_disturbance_grows_only_where_vectors_are_fed_back(model):
+    prompt = model.context([(user("a red cat"),)], [()], Ask("image")).given
+    still = objective.drift(model.reader, prompt, 1e-3)
+    assert still[0] > 0 and not still[1:].any()
+    fed = Reader(model.reader_config, 3, "none")
+    fed.load_state_dict(model.reader.state_dict(), strict=False)
+    assert objective.drift(fed.eval(), prompt, 1e-3)[1:].all()
+
+
+# folders
+
+
+def as_released(folder, target):
+    """The same model by the released files: pickles, and a config that names no family."""
+    shutil.copytree(folder, target)
+    for name in ("generation_decoder", "edit_decoder"):
+        torch.save(load_file(target / f"{name}.safetensors"), target / f"{name}.bin")
+        (target / f"{name}.safetensors").unlink()
+    config = json.loads((target / "config.json").read_text())
+    del config["family"]
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+def test_a_released_folder_is_known_by_its_files(model, folder, tmp_path):
+    released = as_released(folder, tmp_path / "released")
+    assert catalog.laid_out(released) == "nexusgen" and catalog.lacking(released) == []
+    loaded = catalog.load_model(released)
+    assert isinstance(loaded, NexusGen) and loaded.certificate["editing"]["known_as"] is None
+    ours, theirs = model.state_dict(), loaded.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_first_version_is_read_too(folder, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    given = load_file(old / "generation_decoder.safetensors")
+    bare = {name.removeprefix("pipe.dit.").removeprefix("adapter."): tensor for name, tensor in given.items()}
+    torch.save(bare, old / "decoder_81_512.bin")
+    for name in ("generation_decoder", "edit_decoder", "model"):
+        tensors = load_file(old / f"{name}.safetensors")
+        (old / f"{name}.safetensors").unlink()
+    del tensors["image_prefill_embeds.weight"]
+    torch.save(tensors, old / "pytorch_model.bin")
+    config = json.loads((old / "config.json").read_text())
+    config["limner"]["rows"] = "pad"
+    (old / "config.json").write_text(json.dumps(config))
+    loaded = NexusGen.load(old)
+    assert loaded.reader.rows == "pad" and loaded.editing is None and loaded.generation is not None
+    (sample,) = rollout(loaded, [Task((user(picture(), "make it blue"),))], loaded.plan(["image"]), [0])
+    assert sample.image is not None
+
+
+def test_what_is_no_decoder_is_refused_in_one_line(folder, tmp_path):
+    wrong = tmp_path / "wrong"
+    shutil.copytree(folder, wrong)
+    shutil.copyfile(wrong / "generation_decoder.safetensors", wrong / "edit_decoder.safetensors")
+    with pytest.raises(ValueError, match="no embedding_merger; it is no editing decoder"):
+        NexusGen.load(wrong)
+    (wrong / "edit_decoder.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="damaged"):
+        NexusGen.load(wrong)
+    (wrong / "constants.safetensors").unlink()
+    (wrong / "edit_decoder.safetensors").unlink()
+    with pytest.raises(ValueError, match="empty text"):
+        NexusGen.load(wrong)
+
+
+def test_without_decoders_it_still_answers_questions(folder, tmp_path):
+    alone = tmp_path / "alone"
+    shutil.copytree(folder, alone)
+    for name in ("generation_decoder.safetensors", "edit_decoder.safetensors", "constants.safetensors"):
+        (alone / name).unlink()
+    loaded = NexusGen.load(alone)
+    (sample,) = rollout(loaded, [Task((user(picture(), "what is this?"),))], loaded.plan(["text"]), [0])
+    assert sample.text is not None
+    with pytest.raises(ValueError, match="loaded without a decoder"):
+        rollout(loaded, [Task((user("a red cat"),))], loaded.plan(["image"]), [0])
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_eight_bits_and_offload_change_little(model, folder, kind):
+    loaded = NexusGen.load(folder, quantise=kind, offload="model")
+    assert any(isinstance(module, CompactLinear) for module in loaded.editing.dit.modules())
+    task = [Task((user(picture(), "make it blue"),))]
+    ours, theirs = (rollout(one, task, one.plan(["image"]), [0])[0].image for one in (model, loaded))
+    apart = torch.tensor([abs(a - b) for a, b in zip(ours.tobytes(), theirs.tobytes(), strict=True)])
+    assert apart.float().mean() < 24
+    with pytest.raises(ValueError, match="without quantise"):
+        loaded.save(folder.parent / "compact")
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"), [({"offload": "half"}, "offload"), ({"quantise": "int3"}, "int3"), ({"own": "none"}, "own")]
+)
+def test_impossible_wishes_are_refused(folder, wish, message):
+    with pytest.raises(ValueError, match=message):
+        NexusGen.load(folder, **wish)
+
+
+def test_prompts_that_cannot_be_read_are_refused(model):
+    with pytest.raises(ValueError, match="zebra"):
+        model.check_prompt((user("a zebra"),))
+    with pytest.raises(ValueError, match="too narrow"):
+        model.check_prompt((user(picture(size=(4000, 4)), "make it blue"),))
+    with pytest.raises(ValueError, match="tokens"):
+        model.check_prompt((user("a red cat " * 200),))
