@@ -220,7 +220,8 @@ def test_files_and_package_stay_small():
     # families, their recipes and the world's content grow with what there is; what they all share does not
     shared = [lines for name, lines in sizes.items() if Path(name).parts[0] not in ("models", "recipes", "world")]
     # verification (policies, search, traces, judges) and preference alignment serve every family: 2,600 lines of it
-    assert 0 < sum(shared) <= 12_000
+    # the published benchmarks, each scored by its own rules, and runs that are judged apart: 1,900 lines of it
+    assert 0 < sum(shared) <= 14_000
 
 
 def test_no_file_is_a_drawer_for_everything():

@@ -183,7 +183,8 @@ def mmmu_open(case):
 
 
 def mmbench_infer(case):
-    return {name: choices.match(case["response"], case["choices"], name) for name in case["expected"]}
+    names = {name: name.replace("_mmada_fork", "_fork") for name in case["expected"]}
+    return {name: choices.match(case["response"], case["choices"], parser) for name, parser in names.items()}
 
 
 def mmbench_circular(case):

@@ -23,6 +23,7 @@ from limner.app.generate import Generate
 from limner.app.inpaint import Extend, Inpaint
 from limner.app.mine import Mine
 from limner.app.models import Models
+from limner.app.suite import EvalSuite, Gate, Score
 from limner.app.train import Train
 from limner.app.world import WorldExport, WorldShow
 
@@ -35,6 +36,9 @@ COMMANDS: dict[str, type] = {
     "say": Say,
     "fill": Fill,
     "eval world": EvalWorld,
+    "eval suite": EvalSuite,
+    "score": Score,
+    "gate": Gate,
     "train": Train,
     "mine": Mine,
     "world show": WorldShow,

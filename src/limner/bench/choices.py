@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 MmmuParser = Literal["mmmu", "mmmu_pro", "lmms_eval"]
-MatchParser = Literal["vlmevalkit", "vlmevalkit_mmada_fork", "lmms_eval"]
+MatchParser = Literal["vlmevalkit", "vlmevalkit_fork", "lmms_eval"]
 LETTERS = string.ascii_uppercase
 REFUSED = "Z"
 _FAILED = "Failed to obtain answer via API"
-_REFUSALS = ("Sorry, I can't help with images of people yet.", "I can't process this file.")
+_REFUSALS: tuple[str, ...] = ("Sorry, I can't help with images of people yet.", "I can't process this file.")
 _REFUSALS += ("I'm sorry, but without the image provided", "Cannot determine the answer")
 
 

@@ -118,7 +118,7 @@ def _gold(solution: str) -> str:
 def verified(reply: str, solution: str) -> bool:
     """Whether ``math-verify`` finds the reply's last expression equal to the solution's; the most lenient verdict."""
     try:
-        from math_verify import parse, verify
+        from math_verify import parse, verify  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         raise ValueError("symbolic comparison needs math-verify: pip install 'limner[eval]'") from None
     return bool(verify(parse(solution), parse(reply)))
@@ -178,7 +178,8 @@ def cider(references: Sequence[Sequence[str]], candidates: Sequence[str]) -> tup
 
 
 def _ngrams(text: str) -> dict[tuple[str, ...], int]:
-    words, counts = text.split(), {}
+    words = text.split()
+    counts: dict[tuple[str, ...], int] = {}
     for size in range(1, 5):
         for i in range(len(words) - size + 1):
             gram = tuple(words[i : i + size])

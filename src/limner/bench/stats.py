@@ -55,12 +55,14 @@ def _wilson(p: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def paired(a: Sequence[float], b: Sequence[float], *, draws: int = 10_000, seed: int = 0) -> tuple[float, float, float]:
-    """(mean difference a - b, low, high): a 95% bootstrap interval over prompts answered by both."""
+def paired(
+    a: Sequence[float], b: Sequence[float], *, draws: int = 10_000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float, float]:
+    """(mean difference a - b, low, high): a bootstrap interval of that level over prompts answered by both."""
     if len(a) != len(b) or not len(a):
         raise ValueError(f"a paired comparison needs two equally long lists, got {len(a)} and {len(b)}")
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     rng = np.random.default_rng(seed)
     resampled = difference[rng.integers(0, len(difference), size=(draws, len(difference)))].mean(axis=1)
-    low, high = np.percentile(resampled, [2.5, 97.5])
+    low, high = np.percentile(resampled, [50 * (1 - level), 50 * (1 + level)])
     return float(difference.mean()), float(low), float(high)
