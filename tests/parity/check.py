@@ -53,12 +53,34 @@ def rows(ref, checks):
             yield Row(f"{check.__name__} stopped: {type(error).__name__} {error}".splitlines()[0], float("inf"), 0.0)
 
 
+def benchmarks(golden):
+    """Every golden scoring case of a folder; 1 if any differs or a file has no check."""
+    import checks_benchmarks
+
+    worst = 0
+    for path in sorted(golden.glob("*.jsonl")):
+        if path.stem not in checks_benchmarks.COMPUTED:
+            print(f"WRONG {path.stem}: nothing computes it")
+            worst = 1
+            continue
+        number, wrong = checks_benchmarks.mismatches(golden, path.stem)
+        print(f"{'WRONG' if wrong else 'ok':<6}{number - len(wrong):>4} of {number:<4} {path.stem}")
+        print("".join(f"      {line}\n" for line in wrong[:5]), end="")
+        worst = max(worst, bool(wrong))
+    return int(worst)
+
+
 def main(arguments):
     """The exit status: 0 all right, 1 a mismatch, 2 no reference folder."""
     if len(arguments) != 1:
         print("usage: python tests/parity/check.py DIR", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
+    golden = next(
+        (f for f in (Path(arguments[0]) / "golden", Path(arguments[0])) if any(f.glob("geneval_*.jsonl"))), None
+    )
+    if golden is not None:
+        return benchmarks(golden)
     try:
         ref, checks = read(arguments[0])
     except ValueError as error:
