@@ -1,7 +1,7 @@
 """What paints embeddings: FLUX's transformer behind an adapter (generation) or a merger (editing). Sections 8 and 9 of
 the specification; the transformer's blocks are diffusers', called here so that time is float32 up to its sines.
 
-Letters: B rows, n target vectors, m source vectors, D their width, C width of a condition's tokens, h, w latents a side.
+Letters: B rows, n target and m source vectors, D their width, C width of a condition's tokens, h, w latents a side.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Merger(nn.Module):
             x = torch.cat([target, source.to(target.dtype)], dim=1)
             places = torch.cat([places, merger_places(source.shape[1])], dim=2)
         with torch.device("cpu"):
-            rotary = Qwen2_5_VLRotaryEmbedding(self.text).to(x.device)  # type: ignore[no-untyped-call]
+            rotary = Qwen2_5_VLRotaryEmbedding(self.text).to(x.device)
         cos, sin = (each[:, None] for each in rotary(x, places.to(x.device)))
         half = cos.shape[-1] // 2
         sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)

@@ -177,10 +177,10 @@ def save(model: Any, folder: Path, dtype: torch.dtype) -> None:
         return {name: tensor.detach().to("cpu", dtype) for name, tensor in module.state_dict().items()}
 
     _write(weights.released_reader(named(model.reader)), folder / "model.safetensors")
-    for name, (names, beside) in DECODERS.items():
+    for name, (names, front) in DECODERS.items():
         decoder = getattr(model, name)
         if decoder is not None:
-            _write(weights.released_decoder(named(decoder), beside), folder / names[0])
+            _write(weights.released_decoder(named(decoder), front), folder / names[0])
     _write({name: getattr(model, name).cpu().float() for name in ("pooled", "negative")}, folder / CONSTANTS)
     if model.generation_config:
         _write_json(model.generation_config, folder / "generation_config.json")

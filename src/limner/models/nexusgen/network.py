@@ -65,7 +65,7 @@ class Reader(Qwen25VL):
         """(n, D) what is read at the places of a predicted picture."""
         if self.rows == "table":
             return self.image_prefill_embeds.weight
-        pad: Tensor = self.text.embed_tokens.weight[int(self.config.image_token_id)]  # type: ignore[union-attr, index]
+        pad: Tensor = self.text.embed_tokens.weight[int(self.config.image_token_id)]
         return pad.expand(self.side**2, -1)
 
     def embed(self, ids: Tensor, patches: Tensor, grids: Tensor, apart: bool = False) -> Tensor:
@@ -120,7 +120,7 @@ class Reader(Qwen25VL):
 
     def predict(self, states: Tensor) -> Tensor:
         """States (..., D) before the last norm -> the embedding (..., D) of the place that follows."""
-        found: Tensor = self.vision_head(self.text.norm(states))  # type: ignore[operator]
+        found: Tensor = self.vision_head(self.text.norm(states))
         return found
 
     def block(self, given: Tokens, fed: Tensor | None = None, apart: bool = False) -> Tensor:

@@ -59,12 +59,19 @@ class Renderer:
 
     def __post_init__(self) -> None:
         if not self.ends:
-            self.ends = frozenset({self.tokenizer.token_to_id(END)})
+            self.ends = frozenset({self.mark(END)})
 
     @property
     def stops(self) -> frozenset[int]:
         """Ids that end words: a turn's end, and the mark with which the model begins a picture."""
-        return self.ends | {self.tokenizer.token_to_id(BEGINS)}
+        return self.ends | {self.mark(BEGINS)}
+
+    def mark(self, text: str) -> int:
+        """The id of one of the chat's marks; ValueError for a tokenizer that does not have it."""
+        found = self.tokenizer.token_to_id(text)
+        if found is None:
+            raise ValueError(f"the tokenizer has no {text}; give the tokenizer.json that belongs to the model")
+        return int(found)
 
     def ids(self, text: str) -> Ids:
         """Token ids of a text."""
@@ -147,7 +154,7 @@ class Renderer:
     def expanded(self, script: Script, counts: Sequence[int]) -> Ids:
         """The ids of a script; every picture's one place is repeated as often as its count says, and a row's as often
         as a predicted picture has places."""
-        pad, row = self.tokenizer.token_to_id(PAD), self.tokenizer.token_to_id(ROW)
+        pad, row = self.mark(PAD), self.mark(ROW)
         ids = [*self.ids(script.text), *script.said]
         if ids.count(pad) != len(counts):
             raise ValueError(f"there are {ids.count(pad)} places for {len(counts)} pictures; leave {PAD} out of words")
