@@ -151,10 +151,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no object with a family")
-    family, kind = config.get("family", family), config.get("model_type", config.get("_class_name"))
+    family = config.get("family", family)
+    kind = config.get("model_type", config.get("_class_name"))
     if family is None and isinstance(kind, str):
         if kind not in MODEL_TYPES:
-            raise ValueError(f"{path} is of model_type {kind!r}; limner reads: {', '.join(sorted(MODEL_TYPES, key=str.lower))}")
+            raise ValueError(
+                f"{path} is of model_type {kind!r}; limner reads: {', '.join(sorted(MODEL_TYPES, key=str.lower))}"
+            )
         family = MODEL_TYPES[kind]
     if not isinstance(family, str) or family not in FAMILIES:
         raise ValueError(f"{path} names the family {family!r}; known families: {', '.join(sorted(FAMILIES))}")

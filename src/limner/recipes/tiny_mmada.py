@@ -59,9 +59,12 @@ PLACES = 512  # learned positions, half of them before the part being made
 THOUGHT, ANSWER = 40, 16  # tokens given to a thought and to an answer, filler included
 LOOSE = 0.3  # share of batches of words that have more room than their longest row
 BUCKETS = 4  # rows are sorted by length and given out in so many parts
-DROPPED = 0.1  # share of pictures trained without their prompt, for guidance
+DROPPED = 0.02  # share of pictures trained without their prompt, for guidance (which the tiny model hardly needs)
 # Few rows with few hidden words have gradients that are nearly all noise: captions and answers may not shout.
-WEIGHTS = {"t2i": 2.0, "r2i": 4.0, "think": 1.0, "caption": 0.3, "question": 0.1, "lm": 0.05}
+WEIGHTS = {"t2i": 1.0, "r2i": 2.0, "think": 2.0, "caption": 0.5, "question": 0.2, "lm": 0.3}
+# Without decay the matrices grow by what batches disagree about, until attention is one-hot and nothing new is learned.
+DECAY = 1.0
+SEVERAL = ("two", "counting", "position", "binding")  # groups of explicit prompts whose pictures hold several things
 SAMPLES = (
     "two red apples",
     "a blue cat left of a green car",
@@ -87,14 +90,19 @@ class Mixture:
 @dataclass(frozen=True)
 class Phase:
     """What batches hold from a step on. Shares: ``captions`` of the plain prompts are captions of anything,
-    ``reasoning`` of the other prompts are to be worked out, ``varied`` of the scenes are moved, shrunk and mirrored."""
+    ``reasoning`` of the prompts for thoughts and ``puzzles`` of those for pictures are to be worked out, ``several`` of
+    the other prompts name several things, ``varied`` of the scenes (``looked`` of those that are only looked at) are
+    moved, shrunk and mirrored."""
 
     begin: int
     mixture: Mixture
     captions: float = 0.0
     reasoning: float = 0.0
+    puzzles: float = 0.0
+    several: float = 0.0
     varied: float = 0.0
-    words: float = 1.0  # weight of everything in words, beside the pieces' own
+    looked: float = 0.0
+    blank: float = 0.0  # share of pictures of which nothing is shown: most to learn from, and how sampling begins
 
 
 def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
@@ -172,7 +180,12 @@ class Teacher:
         return pieces
 
     def _lesson(self, rng: random.Random, kind: str) -> lessons.Lesson:
-        groups = lessons.REASONING if rng.random() < self.phase.reasoning else lessons.EXPLICIT
+        phase = self.phase
+        groups: Sequence[str] = lessons.EXPLICIT
+        if rng.random() < (phase.puzzles if kind == "picture" else phase.reasoning):
+            groups = lessons.REASONING
+        elif rng.random() < phase.several:
+            groups = SEVERAL
         return lessons.lesson(rng.choice(groups), rng, "train", kind)
 
     def _lessons(
@@ -205,7 +218,7 @@ class Teacher:
 
     def _understand(self, rng: random.Random, name: str, count: int) -> Piece:
         contents = [known_content(rng) for _ in range(count)]
-        scenes = [content.scene(rng, vary=rng.random() < self.phase.varied) for content in contents]
+        scenes = [content.scene(rng, vary=rng.random() < self.phase.looked) for content in contents]
         if name == "caption":
             asked = [(rng.choice(say.CAPTION_QUESTIONS), say.plan(content)) for content in contents]
         else:
@@ -221,8 +234,11 @@ class Teacher:
 
     def _piece(self, name: str, kind: PartKind, context: Context, values: Tensor, rng: random.Random) -> Piece:
         noise = Noise.of([rng.getrandbits(62) for _ in range(values.shape[0])])
-        weight = WEIGHTS[name] * (1.0 if kind == "image" else self.phase.words)
-        return Piece(name, kind, context, values, self.process(kind).draw(values, noise), weight)
+        draw = self.process(kind).draw(values, noise)
+        if kind == "image":
+            blank = torch.tensor([rng.random() < self.phase.blank for _ in values])
+            draw = replace(draw, hidden=draw.hidden | blank[:, None])
+        return Piece(name, kind, context, values, draw, WEIGHTS[name])
 
 
 def drawn(lesson: lessons.Lesson) -> Content:
@@ -305,6 +321,7 @@ def _run(name: str, build: Callable[[], MMaDA], phases: Sequence[Phase], setting
         steps=2000,
         batch_size=sum(vars(phases[-1].mixture).values()),
         lr=4e-3,
+        weight_decay=DECAY,
         warmup=50,
         hold=0.5,
         ema=0.998,
@@ -335,9 +352,9 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
 
     phases = (
         Phase(0, WORDS, reasoning=0.5),
-        Phase(700, PICTURES, captions=0.7, reasoning=0.5),
+        Phase(700, PICTURES, captions=0.7, reasoning=0.5, puzzles=0.5),
         Phase(840, WORDS, reasoning=0.6),
-        Phase(1500, PICTURES, captions=0.7, reasoning=0.5),
+        Phase(1500, PICTURES, captions=0.7, reasoning=0.5, puzzles=0.5),
     )
     run = _run("mmada.tiny_stage_one", build, phases, {"codec": codec.name})
     return replace(run, steps=1800, lr=8e-3, hold=0.45, floor=0.3)
@@ -359,8 +376,9 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    mixture = Mixture(t2i=12, r2i=32, think=20, caption=8, question=4, lm=2)
-    phase = Phase(0, mixture, reasoning=0.5, varied=0.1)
+    mixture = Mixture(t2i=4, r2i=16, think=48, caption=6, question=4, lm=4)
+    shares = {"captions": 0.3, "reasoning": 0.7, "puzzles": 0.2, "several": 0.75, "varied": 0.05, "looked": 0.3}
+    phase = Phase(0, mixture, blank=0.7, **shares)
     return replace(
-        _run("mmada.tiny_stage_two", load, (phase,), {"start": start.parent.name}), steps=6000, lr=3e-3, hold=0.5
+        _run("mmada.tiny_stage_two", load, (phase,), {"start": start.parent.name}), steps=6000, lr=1.5e-3, hold=0.3
     )

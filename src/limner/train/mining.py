@@ -115,7 +115,11 @@ def write_pairs(path: Path, pairs: Sequence[Preference]) -> None:
     beside = path.with_name(f".{path.name}.partial")
     with beside.open("w", encoding="utf-8") as file:
         for pair in pairs:
-            row: dict[str, Any] = {"id": pair.task.id, "prompt": pair.task.prompt[-1].text, "facts": dict(pair.task.facts)}
+            row: dict[str, Any] = {
+                "id": pair.task.id,
+                "prompt": pair.task.prompt[-1].text,
+                "facts": dict(pair.task.facts),
+            }
             row |= {"chosen": _bare(pair.chosen), "rejected": _bare(pair.rejected), "gap": pair.gap}
             file.write(json.dumps(row) + "\n")
     os.replace(beside, path)
