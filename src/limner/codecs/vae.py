@@ -48,7 +48,7 @@ class Vae(nn.Module):
         return found.mean, found.std
 
     def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Scaled latents (B, C, h, w) of pixels (B, 3, H, W) in -1..1; with noise (shaped so) a sample, else the mean."""
+        """Scaled latents (B, C, h, w) of pixels (B, 3, H, W) in -1..1: the mean, or a sample with the noise given."""
         mean, deviation = self.posterior(pixels)
         latents = mean if noise is None else mean + deviation * noise
         return (latents - self.shift) * self.scale
