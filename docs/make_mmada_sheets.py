@@ -223,7 +223,7 @@ def main() -> None:
     model = limner.load(wishes.model)
     for name in wishes.only:
         path = wishes.out / f"{name}.png"
-        SHEETS[name](model).quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+        SHEETS[name](model).quantize(56, dither=Image.Dither.NONE).save(path, optimize=True)
         print(path, path.stat().st_size)
 
 

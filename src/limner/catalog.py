@@ -116,7 +116,7 @@ def download(name: str, weights: bool = True) -> Path:
     try:
         for kind in ("*.safetensors", "*.bin", "*.pt") if weights else ("tokenizer*",):
             named = [f"{front}{file}" for files in LAYOUTS for file in files if weights and "/" not in file]
-            wanted = [f"{front}*.json", f"{front}{kind}", *named]
+            wanted = [f"{front}*.json", *named, f"{front}{kind}"]
             folder = Path(snapshot_download(f"{owner}/{repository}", allow_patterns=wanted), *inside)
             if any(folder.glob(kind)) and not lacking(folder):
                 break
