@@ -357,7 +357,7 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
         Phase(1500, PICTURES, captions=0.7, reasoning=0.5, puzzles=0.5),
     )
     run = _run("mmada.tiny_stage_one", build, phases, {"codec": codec.name})
-    return replace(run, steps=1800, lr=8e-3, hold=0.45, floor=0.3)
+    return replace(run, steps=1800, lr=3e-3, weight_decay=0.3, hold=0.45, floor=0.3)
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
