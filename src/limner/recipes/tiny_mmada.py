@@ -376,7 +376,7 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    mixture = Mixture(t2i=4, r2i=16, think=48, caption=6, question=4, lm=4)
+    mixture = Mixture(t2i=8, r2i=12, think=48, caption=6, question=4, lm=4)
     shares = {"captions": 0.3, "reasoning": 0.7, "puzzles": 0.2, "several": 0.75, "varied": 0.05, "looked": 0.3}
     phase = Phase(0, mixture, blank=0.7, **shares)
     return replace(
