@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from limner.models.qwen25vl import Prompt, Qwen25VL
+from limner.parts import Ask
 from limner.process.autoregressive import ArState, Autoregressive
 from limner.process.base import Context, Draw, Process, Scored, Settings, Tokens
 
@@ -105,3 +106,17 @@ def _prompt(context: Context) -> Prompt:
     if not isinstance(context.given, Prompt):
         raise ValueError("words of a Qwen2.5-VL need a Prompt as their context")
     return context.given
+
+
+def word_settings(
+    ask: Ask, rows: int, limit: int, temperature: float, written: list[int] | None, filler: int, device: torch.device
+) -> Settings:
+    """Settings of a part in words of ``limit`` values. ``written``: the ids of what is known of it, kept where
+    ``ask.mask`` is false; ValueError for a mask of another length."""
+    known = free = None
+    if written is not None and ask.mask is not None:
+        if len(ask.mask) != limit:
+            raise ValueError(f"the mask has {len(ask.mask)} places, but the {ask.kind} has {limit} values")
+        known = torch.tensor([(written + [filler] * limit)[:limit]], device=device).expand(rows, -1)
+        free = torch.tensor([ask.mask], device=device).expand(rows, -1)
+    return Settings(limit, limit, 0.0, temperature, 1, known, free)

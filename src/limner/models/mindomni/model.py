@@ -29,7 +29,7 @@ from limner.models.mindomni.pictures import Pictures, Remembered
 from limner.models.mindomni.render import Ids, Renderer, Script
 from limner.models.pictures import crop
 from limner.models.qwen25vl import Eyes, Prompt, Qwen25VL, stack
-from limner.models.qwen25vl_words import Words
+from limner.models.qwen25vl_words import Words, word_settings
 from limner.models.vocabulary import check_words
 from limner.parts import Ask, Conversation, Image, Part, PartKind, Plan, Text, Thinking
 from limner.process.base import Context, Process, Settings
@@ -198,14 +198,8 @@ class MindOmni(Model):
             return Settings(length, steps, guidance, 1.0 if ask.temperature is None else ask.temperature, length)
         limit = ask.limit or (d.thinking_limit if ask.kind == "thinking" else d.text_limit)
         temperature = d.temperature if ask.temperature is None else ask.temperature
-        known = free = None
-        if ask.known is not None and ask.mask is not None:
-            if len(ask.mask) != limit:
-                raise ValueError(f"the mask has {len(ask.mask)} places, but the {ask.kind} has {limit} values")
-            written = (self._written(ask.known) + [min(self.renderer.ends)] * limit)[:limit]
-            known = torch.tensor([written], device=self.device).expand(rows, -1)
-            free = torch.tensor([ask.mask], device=self.device).expand(rows, -1)
-        return Settings(limit, limit, 0.0, temperature, 1, known, free)
+        written = None if ask.known is None else self._written(ask.known)
+        return word_settings(ask, rows, limit, temperature, written, min(self.renderer.ends), self.device)
 
     def side(self, size: int) -> int:
         """Latents along the side of a picture of that many pixels; ValueError for one that cannot be drawn."""
