@@ -221,7 +221,8 @@ def test_files_and_package_stay_small():
     shared = [lines for name, lines in sizes.items() if Path(name).parts[0] not in ("models", "recipes", "world")]
     # verification (policies, search, traces, judges) and preference alignment serve every family: 2,600 lines of it
     # the published benchmarks, each scored by its own rules, and runs that are judged apart: 1,900 lines of it
-    assert 0 < sum(shared) <= 14_000
+    # the server, its limits and what it tells clients: 1,900 lines of it
+    assert 0 < sum(shared) <= 16_000
 
 
 def test_no_file_is_a_drawer_for_everything():

@@ -15,10 +15,11 @@ bytes of `generate(prompt, seed=2)`.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,21 +73,28 @@ class Answer:
             "timings": {name: round(seconds, 4) for name, seconds in self.timings.items()},
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write the picture as PNG with its request embedded; the file appears whole or not at all."""
-        path = Path(path)
+    def png(self) -> bytes:
+        """The picture as a PNG file with its request embedded; ValueError for an answer without a picture."""
         if self.image is None:
             raise ValueError("this answer has no picture to save")
-        if path.suffix.lower() != ".png":
-            raise ValueError(f"a picture is saved as PNG, so {path.name!r} must end in .png")
         about = PngImagePlugin.PngInfo()
         about.add_text(
             METADATA, json.dumps({"version": __version__, "request": self.request, "thinking": self.thinking})
         )
+        file = io.BytesIO()
+        self.image.save(file, format="PNG", pnginfo=about)
+        return file.getvalue()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture as PNG with its request embedded; the file appears whole or not at all."""
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise ValueError(f"a picture is saved as PNG, so {path.name!r} must end in .png")
+        content = self.png()
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            self.image.save(beside, format="PNG", pnginfo=about)
+            beside.write_bytes(content)
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
@@ -284,14 +292,16 @@ class Limner:
         size: int | None = None,
         fast: str = "",
         on_event: OnEvent | None = None,
+        on_pass: Callable[[], None] | None = None,
         trace: str | Path | None = None,
     ) -> Answer:
         """The chosen one of ``n`` pictures with the seeds seed, seed + 1, ..., judged while they are made.
 
         ``verify`` is one of `METHODS` (none, random, oracle, orm, prm, parm, parm++, survey), ``judge`` a name that
-        `find_verifier` knows or a verifier, ``budget`` the seconds that it may take; `on_event` sees every look. What
-        the file ``trace`` holds is not asked again; what is asked is added to it. ``request["verify"]`` says what
-        was chosen, why, and what it cost. Raises ValueError as `generate` does, and for names that are not known.
+        `find_verifier` knows or a verifier, ``budget`` the seconds that it may take; `on_event` sees every look, and
+        `on_pass` is called before every pass and look. What the file ``trace`` holds is not asked again; what is asked
+        is added to it. ``request["verify"]`` says what was chosen, why, and what it cost. Raises ValueError as
+        `generate` does, and for names that are not known.
         """
         request = Request("generate", prompt, think, steps, guidance, size, fast=fast)
         plan = self.prepare(request)
@@ -313,13 +323,21 @@ class Limner:
         (job,) = jobs_of([Task(request.conversation, facts, id=prompt.strip())], n, [seed])
         ledger = Ledger()
         (found,) = verify_jobs(
-            self.model, [job], plan, recorder.around(verifier), how, rows=BATCH, on_event=recorder, ledger=ledger
+            self.model,
+            [job],
+            plan,
+            recorder.around(verifier),
+            how,
+            rows=BATCH,
+            on_event=recorder,
+            ledger=ledger,
+            on_pass=on_pass,
         )
         timings = {"total": time.perf_counter() - begin}
         told = {"method": verify, "n": n, "budget": budget, "judge": about["judge"], "first_seed": seed}
         told |= {"path": found.choice.path, "why": found.choice.why, "rounds": found.rounds, "cost": ledger.to_json()}
         told |= {"looks": recorder.looks, "unjudged": recorder.unjudged, "unjudged_why": recorder.unjudged_why}
-        own = self._about(request, plan, found.sample.seed) | {"verify": told}
+        own = self.about(request, plan, found.sample.seed) | {"verify": told}
         sample = found.sample
         return Answer(sample.thinking, sample.image, sample.text, sample.seed, self.name, own, timings)
 
@@ -384,11 +402,12 @@ class Limner:
         answers = []
         for reply, seed in zip(replies, seeds, strict=True):
             sample = Sample(Task(request.conversation), reply, seed)
-            about = self._about(request, plan, seed)
+            about = self.about(request, plan, seed)
             answers.append(Answer(sample.thinking, sample.image, sample.text, seed, self.name, about, timings))
         return answers
 
-    def _about(self, request: Request, plan: Plan, seed: int) -> dict[str, Any]:
+    def about(self, request: Request, plan: Plan, seed: int) -> dict[str, Any]:
+        """All that an answer to a request depends on, as plain JSON values."""
         about: dict[str, Any] = {"command": request.command, "model": self.name, "prompt": request.prompt.strip()}
         about |= {"think": request.think, "seed": seed} | ({"fast": request.fast} if request.fast else {})
         for name in ("image", "mask"):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OnStep = Callable[[Step], None]
 OnPicture = Callable[[int, pil.Image], None]  # a seed, and its whole picture as it stands
-_TIMED: dict[PartKind, str] = {"thinking": "think", "image": "draw", "text": "answer"}
+TIMED: dict[PartKind, str] = {"thinking": "think", "image": "draw", "text": "answer"}  # what answers call the seconds
 
 
 class Making:
@@ -53,7 +53,7 @@ class Making:
         mark = time.perf_counter()
         for last in stream(self.model, conversations, plan, seeds or self.seeds, replies=standing, known=known):
             now = time.perf_counter()
-            name = _TIMED[last.ask.kind]
+            name = TIMED[last.ask.kind]
             self.timings[name] = self.timings.get(name, 0.0) + now - mark
             if self.on_step is not None:
                 self.on_step(last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import warnings
@@ -24,6 +25,8 @@ ALTERS = ("inpaint", "extend")  # keep a part of a given picture
 SEES: dict[str, bool] = {"say": False, "inpaint": True, "extend": True, "ask": True}
 
 MOST_PIXELS = 64_000_000
+NARROW = 200  # how many times one side of a picture may be the other: models look at squares
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # of pictures that come from outside
 MOST_STEPS = 1000
 MOST_GUIDANCE = 100.0
 MOST_TEMPERATURE = 100.0
@@ -241,6 +244,23 @@ def read_picture(path: str | Path) -> pil.Image:
             raise ValueError(f"{str(path)!r} is damaged or cut short and cannot be read: {error}") from error
 
 
+def read_content(content: bytes, most: int = MOST_PIXELS) -> pil.Image:
+    """The picture in a file's content, as `read_picture` reads one; the first of several frames. ValueError for other
+    formats than `FORMATS`, for more than ``most`` pixels, and for what is damaged."""
+    try:
+        with pil.open(io.BytesIO(content), formats=FORMATS) as opened:
+            _checked(opened, "the picture", most)
+            return _on_white(ImageOps.exif_transpose(opened))
+    except UnidentifiedImageError:
+        raise ValueError(f"this is no picture that can be read; send one of: {', '.join(FORMATS)}") from None
+    except (pil.DecompressionBombError, pil.DecompressionBombWarning):
+        raise ValueError(f"the picture has more than {most / 10**6:g} million pixels; scale it down") from None
+    except Impossible:
+        raise
+    except Exception as error:  # decoders fail in many ways on damaged files
+        raise ValueError(f"the picture is damaged or cut short and cannot be read: {error}") from error
+
+
 def a_picture(image: pil.Image | str | Path) -> pil.Image:
     """A picture as it is, or the one in a file."""
     return image if isinstance(image, pil.Image) else read_picture(image)
@@ -267,9 +287,16 @@ def _on_white(picture: pil.Image) -> pil.Image:
     return picture.convert("RGB")
 
 
-def _checked(picture: pil.Image, name: str) -> pil.Image:
+class Impossible(ValueError):
+    """A picture of a size that is not taken."""
+
+
+def _checked(picture: pil.Image, name: str, most: int = MOST_PIXELS) -> pil.Image:
     width, height = picture.size
-    if width * height > MOST_PIXELS:
+    if width * height > most:
         picture.close()
-        raise ValueError(f"{name} has {width} x {height} pixels; at most {MOST_PIXELS // 10**6} million can be read")
+        raise Impossible(f"{name} has {width} x {height} pixels; at most {most / 10**6:g} million can be read")
+    if max(width, height) > NARROW * min(width, height):
+        picture.close()
+        raise Impossible(f"{name} has {width} x {height} pixels; one side may be {NARROW} times the other at most")
     return picture

@@ -7,7 +7,7 @@ reference are compared on the same draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,8 +102,10 @@ def rollout(
     replies: Sequence[Reply] | None = None,
     batch: int = 64,
     noise: Any | None = None,
+    on_step: Callable[[Step], None] | None = None,
 ) -> list[Sample]:
-    """Answer every task; rows are made ``batch`` at a time. ``replies`` are parts that stand already."""
+    """Answer every task; rows are made ``batch`` at a time. ``replies`` are parts that stand already; ``on_step`` sees
+    every step."""
     if len(seeds) != len(tasks):
         raise ValueError(f"{len(tasks)} tasks need as many seeds, got {len(seeds)}")
     if replies is not None and len(replies) != len(tasks):
@@ -115,6 +117,8 @@ def rollout(
         made: Sequence[Reply] = ()
         for step in stream(model, [task.prompt for task in some], plan, some_seeds, replies=before, noise=noise):
             made = step.replies
+            if on_step is not None:
+                on_step(step)
         samples += [Sample(t, r, int(s)) for t, r, s in zip(some, made, some_seeds, strict=True)]
     return samples
 

@@ -104,6 +104,38 @@ def test_rows_of_a_state_are_those_rows_own_run(case, rows):
             assert torch.equal(process.view(chosen), end[index])
 
 
+def test_rows_that_are_joined_go_on_as_they_would_have_alone(case):
+    plan = warm(case.plan)
+    whole = case.samples(plan)
+    for part, ask in enumerate(plan):
+        alone = {}
+        for row in (0, 2):
+            before, conversation = [whole[row].reply[:part]], [case.conversations[row]]
+            alone[row] = list(stream(case.model, conversation, (ask,), [case.seeds[row]], replies=before))
+        for one, other in list(zip(alone[0], alone[2], strict=False))[:3]:
+            if one.finished or other.finished or one.state.step != other.state.step:
+                continue
+            try:
+                joined = State.joined([other.state, one.state])
+            except ValueError:
+                assert ask.kind != "image", "pictures of several users are made together"
+                continue
+            with torch.no_grad():
+                found = one.process.view(one.process.finish(joined))
+            assert torch.equal(found, torch.cat([alone[row][-1].process.view(alone[row][-1].state) for row in (2, 0)]))
+
+
+def test_what_has_settled_never_changes(case):
+    steps = steps_of(case, warm(case.plan))
+    for part in range(len(case.plan)):
+        run = [step for step in steps if step.part == part]
+        end = run[-1].process.view(run[-1].state)
+        assert run[-1].process.settled(run[-1].state).tolist() == [end.shape[1]] * len(end)
+        for step in run:
+            view, counts = step.process.view(step.state), step.process.settled(step.state).tolist()
+            assert all(torch.equal(view[row, :count], end[row, :count]) for row, count in enumerate(counts))
+
+
 def test_a_step_leaves_the_state_it_was_given_alone(case):
     for step in steps_of(case, warm(case.plan)):
         tensors, about = step.state.pack()

@@ -23,6 +23,7 @@ from limner.app.generate import Generate
 from limner.app.inpaint import Extend, Inpaint
 from limner.app.mine import Mine
 from limner.app.models import Models
+from limner.app.serve.command import Serve
 from limner.app.suite import EvalSuite, Gate, Score
 from limner.app.train import Train
 from limner.app.world import WorldExport, WorldShow
@@ -43,6 +44,7 @@ COMMANDS: dict[str, type] = {
     "mine": Mine,
     "world show": WorldShow,
     "world export": WorldExport,
+    "serve": Serve,
     "models": Models,
     "convert": Convert,
     "demo": Demo,

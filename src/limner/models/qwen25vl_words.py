@@ -82,6 +82,9 @@ class Words(Process[WordsState]):
     def view(self, state: WordsState) -> Tensor:
         return state.values
 
+    def settled(self, state: WordsState) -> Tensor:
+        return torch.where(state.over, state.values.shape[1], state.step)
+
     def opening(self, context: Context, length: int) -> Tensor:
         return self._logits(self.model.states(_prompt(context))[:, -1])
 

@@ -80,6 +80,9 @@ class Autoregressive(Process[ArState]):
     def view(self, state: ArState) -> Tensor:
         return state.values
 
+    def settled(self, state: ArState) -> Tensor:
+        return torch.where(state.over, state.values.shape[1], state.step)
+
     def opening(self, context: Context, length: int) -> Tensor:
         return self.net(context.given.before, context.given.kept, context.given)[:, -1].float()
 

@@ -2,8 +2,8 @@
 
 Shape letters: B rows, N values of the part being made, T tokens of a whole sequence, V possible values.
 
-``Rows`` gives every state its three gifts: rows can be kept, dropped, repeated and reordered by indexing, and a state
-can be packed into plain tensors and unpacked again.
+``Rows`` gives every state its three gifts: rows can be kept, dropped, repeated and reordered by indexing and joined
+with others, and a state can be packed into plain tensors and unpacked again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -31,6 +32,30 @@ class Rows:
         index = torch.as_tensor(rows).reshape(-1)
         index = index.nonzero().flatten() if index.dtype == torch.bool else index.long()
         return self._map(lambda tensor: tensor[index.to(tensor.device)])
+
+    @classmethod
+    def joined(cls, some: Sequence[Self]) -> Self:
+        """The rows of several values, one after another. ValueError where they do not go together: other classes,
+        other shapes, or fields that all rows share and that differ."""
+        first = some[0]
+        if any(type(each) is not type(first) for each in some):
+            raise ValueError(f"rows of {', '.join(sorted({type(each).__name__ for each in some}))} do not go together")
+        fitting, changed = first._fitting(some), {}
+        for item in fields(first):
+            values = [getattr(each, item.name) for each in fitting]
+            if all(isinstance(value, Tensor) for value in values):
+                if len({(value.shape[1:], value.dtype) for value in values}) > 1:
+                    raise ValueError(f"{item.name} has another shape in each: {[tuple(v.shape) for v in values]}")
+                changed[item.name] = torch.cat(values)
+            elif all(isinstance(value, Rows) for value in values):
+                changed[item.name] = values[0].joined(values)
+            elif any(isinstance(value, Tensor | Rows) or value != values[0] for value in values):
+                raise ValueError(f"{item.name} is the same for all rows, so these do not go together")
+        return replace(fitting[0], **changed)
+
+    def _fitting(self, some: Sequence[Self]) -> Sequence[Self]:
+        """The values as they are joined."""
+        return some
 
     def to(self, device: torch.device | str) -> Self:
         """The same rows on another device."""
@@ -80,6 +105,13 @@ class Rows:
         return Rows._classes[name](**values)
 
 
+def _filled(tensor: Tensor, shape: Sequence[int], in_front: bool) -> Tensor:
+    """A tensor (B, ...) filled up with zeros to (B, *shape)."""
+    missing = [wanted - own for own, wanted in zip(tensor.shape[1:], shape, strict=True)]
+    sides = [(n, 0) if in_front else (0, n) for n in reversed(missing)]
+    return F.pad(tensor, [n for side in sides for n in side])
+
+
 @dataclass(frozen=True)
 class Tokens(Rows):
     """What stands around the part being made: ids before it (left-padded) and after it.
@@ -95,6 +127,16 @@ class Tokens(Rows):
     def num_rows(self) -> int:
         """B."""
         return self.before.shape[0]
+
+    def _fitting(self, some: Sequence[Self]) -> Sequence[Self]:
+        """All as long as the longest: padded in front; what else there is, such as pictures, filled up with zeros."""
+        names = [item.name for item in fields(self) if item.name != "after"]
+        shapes = {name: [getattr(each, name).shape[1:] for each in some] for name in names}
+        wanted = {name: [max(sizes) for sizes in zip(*found, strict=True)] for name, found in shapes.items()}
+        return [
+            replace(each, **{n: _filled(getattr(each, n), wanted[n], n in ("before", "kept")) for n in names})
+            for each in some
+        ]
 
     def around(self, ids: Tensor) -> tuple[Tensor, Tensor, slice]:
         """ids (B, N) in place: (whole sequence (B, T), kept (B, T), where the part stands)."""
@@ -285,6 +327,11 @@ class Process(ABC, Generic[StateT]):
     @abstractmethod
     def view(self, state: StateT) -> Tensor:
         """(B, N) values as far as they are known; a complete guess where the process has one."""
+
+    def settled(self, state: StateT) -> Tensor:
+        """(B,) int64: how many values at the front of each row no later step changes. All where a row is done."""
+        length = self.view(state).shape[1]
+        return torch.where(state.done, length, 0)
 
     @abstractmethod
     def draw(self, values: Tensor, noise: Any, level: Tensor | None = None) -> Draw:

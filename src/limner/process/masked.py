@@ -352,6 +352,12 @@ class MaskedBlocks(Process[MaskedState]):
     def view(self, state: MaskedState) -> Tensor:
         return torch.where(state.hidden, state.guess, state.values)
 
+    def settled(self, state: MaskedState) -> Tensor:
+        shown = (state.hidden.long().cumsum(dim=1) == 0).sum(dim=1)
+        if state.doubt is not None:  # what the block in work shows may be hidden again
+            shown = shown.clamp(max=_in_work(state)[0].start)
+        return torch.where(state.over, state.hidden.shape[1], shown)
+
     def opening(self, context: Context, length: int) -> Tensor:
         values = torch.zeros(context.num_rows, length, dtype=torch.int64, device=context.given.before.device)
         hidden, first_ = torch.ones_like(values, dtype=torch.bool), torch.zeros_like(values, dtype=torch.bool)

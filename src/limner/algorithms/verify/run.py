@@ -80,13 +80,16 @@ def verify(
     ledger: Ledger | None = None,
     views: bool = True,
     clock: Callable[[], float] = time.perf_counter,
+    on_pass: Callable[[], None] | None = None,
 ) -> list[Found]:
     """The chosen picture of every job; about ``rows`` candidates are made at a time. ``ledger`` and ``on_event`` are
-    told what it took. A time budget is each job's own, so jobs with one are done one by one."""
+    told what it took, and ``on_pass`` is called before every pass and look. A time budget is each job's own, so jobs
+    with one are done one by one."""
     ledger = Ledger() if ledger is None else ledger
     searcher = Searcher(
-        model, plan, verifier, how.policy, on_event=on_event, ledger=ledger, views=views, clock=clock, rows=rows
-    )
+        model, plan, verifier, how.policy, on_event=on_event, ledger=ledger, views=views, clock=clock, rows=rows,
+        on_pass=on_pass,
+    )  # fmt: skip
     if how.budget is None:
         return _Rounds(searcher, how).run(jobs)
     return [_Rounds(searcher, how, clock() + how.budget).run([job])[0] for job in jobs]

@@ -162,6 +162,7 @@ class Searcher:
         views: bool = True,
         clock: Callable[[], float] = time.perf_counter,
         rows: int = 64,
+        on_pass: Callable[[], None] | None = None,
     ) -> None:
         if policy.questions and verifier is None:
             raise ValueError(f"the policy {policy.name} asks for {', '.join(policy.questions)}; give a verifier")
@@ -169,6 +170,7 @@ class Searcher:
             raise ValueError("the plan is empty: ask for at least one part, such as Ask('image')")
         self.model, self.plan, self.verifier, self.policy = model, plan, verifier, policy
         self.on_event, self.views, self.clock, self.rows = on_event, views, clock, rows
+        self.on_pass = on_pass
         self.ledger = ledger if ledger is not None else Ledger()
         reads = getattr(verifier, "reads_codes", None)
         # then only what is chosen is decoded
@@ -189,6 +191,8 @@ class Searcher:
     def ask(self, question: Question, samples: Sequence[Sample]) -> tuple[list[Opinion], float]:
         """(What the verifier says of them, the seconds it took), entered in the ledger."""
         assert self.verifier is not None
+        if self.on_pass is not None:
+            self.on_pass()
         begun = self.clock()
         opinions = self.verifier(question, samples)
         spent = self.clock() - begun
@@ -259,7 +263,10 @@ class Searcher:
         some = [key for key in keys if not certain or key[1] == 0]
         tasks = [Task(self.jobs[j].prompt) for j, _ in some]
         own = [seed for key, seed in zip(keys, seeds, strict=True) if not certain or key[1] == 0]
-        made = {key: sample.reply for key, sample in zip(some, rollout(self.model, tasks, before, own), strict=True)}
+        pause = self.on_pass
+        on_step = None if pause is None else lambda _: pause()
+        said = rollout(self.model, tasks, before, own, on_step=on_step)
+        made = {key: sample.reply for key, sample in zip(some, said, strict=True)}
         return {key: made[(key[0], 0) if certain else key] for key in keys}
 
     def _go(self, moves: Mapping[Key, Key]) -> None:
@@ -279,6 +286,8 @@ class Searcher:
             if any(key != source for key, source in mine):
                 state = replace(state, noise=state.noise.fork(f"branch {state.step}", [key[1] for key, _ in mine]))
             if not bool(state.done.all()):
+                if self.on_pass is not None:
+                    self.on_pass()
                 state = self.process.step(state)
                 self.ledger.passes += 1
                 self.ledger.row_steps += len(mine)

@@ -1,0 +1,316 @@
+"""One model and all that is asked of it: rows of many requests step together, and leave as they end.
+
+Three threads share a model. The stepper takes rows that wait for the same kind of part, with the same ask, as one lane,
+and has every lane step once in turn. The painter turns finished values into pictures meanwhile. What is more than rows
+of a plan (windows of an altered picture, blanks, a search with a verifier) runs apart, in a thread that takes turns
+with the stepper before every step. A row alone has the bytes of the row in a batch, so who else asks changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from limner.answer import Answer, Limner
+from limner.app.serve.apart import carry_out
+from limner.app.serve.events import Done, Preview, Words
+from limner.app.serve.jobs import Busy, Closing, Gone, Job, Row, shown_steps
+from limner.app.serve.lanes import Lane
+from limner.app.serve.meter import Meter
+from limner.app.serve.turns import Turns
+from limner.making import TIMED
+from limner.parts import Image, Part, PartKind, Sample, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LOG = logging.getLogger("limner.serve")
+PACE = 0.1  # weight of the latest row in the mean seconds between finished rows
+LONGEST_WAIT = 60  # seconds that a client is told to wait at most
+
+
+class Engine:
+    """A model at work for many. ``rows`` step at the same time at most, ``queue`` more may wait."""
+
+    def __init__(self, limner: Limner, *, rows: int = 16, queue: int = 128, meter: Meter | None = None) -> None:
+        self.limner, self.rows, self.queue = limner, rows, queue
+        self.meter = meter if meter is not None else Meter()
+        self.turns = Turns()
+        self._bell = threading.Condition()
+        self._waiting: deque[Row] = deque()
+        self._lanes: list[Lane] = []
+        self._inside = 0  # rows that were let in and have not ended
+        self._closed = False
+        self._pace, self._last_end = 1.0, 0.0
+        self._apart: set[Job] = set()
+        name = limner.name
+        self._painter = ThreadPoolExecutor(1, thread_name_prefix=f"paint {name}")
+        self._other = ThreadPoolExecutor(1, thread_name_prefix=f"apart {name}")
+        self._stepper = threading.Thread(target=self._run, name=f"step {name}", daemon=True)
+        self._stepper.start()
+
+    # what others call
+
+    def submit(self, job: Job) -> None:
+        """Let a job in. Raises Busy where there is no place, Closing after `close`, and ValueError for what the model
+        cannot follow."""
+        own = self.limner.prepare(job.request)
+        plan = own if job.plan is None else job.plan
+        conversation = job.request.conversation if job.conversation is None else job.conversation
+        self.limner.model.check_prompt(conversation)
+        rows = [Row(job, number, seed, plan, conversation) for number, seed in enumerate(job.seeds)]
+        with self._bell:
+            if self._closed:
+                raise Closing
+            if self._inside and self._inside + len(rows) > self.rows + self.queue:
+                self.meter.count("refused")
+                raise Busy(self._wait())
+            self._inside += len(rows)
+            if job.apart:
+                self._apart.add(job)
+                self._other.submit(self._carry_out, job, rows)
+            else:
+                self._waiting.extend(rows)
+                self._bell.notify()
+
+    @property
+    def inside(self) -> int:
+        """Rows that were let in and have not ended."""
+        return self._inside
+
+    @property
+    def in_work(self) -> int:
+        """Rows that step."""
+        return sum(len(lane.rows) for lane in list(self._lanes))
+
+    def close(self) -> None:
+        """Give everything up and end the threads."""
+        with self._bell:
+            if self._closed:
+                return
+            self._closed = True
+            jobs = {row.job for row in self._waiting} | {row.job for lane in self._lanes for row in lane.rows}
+            jobs |= self._apart
+            self._bell.notify()
+        for job in jobs:
+            job.fail(Closing())
+        self._stepper.join()
+        self._other.shutdown(cancel_futures=True)
+        self._painter.shutdown(cancel_futures=True)
+
+    # the stepper
+
+    def _run(self) -> None:
+        while True:
+            with self._bell:
+                self._bell.wait_for(lambda: self._closed or self._waiting or self._lanes)
+                if self._closed:
+                    return
+                fresh = self._admitted()
+            for rows in fresh:
+                self._begin(rows)
+            self._step()
+
+    def _step(self) -> None:
+        """One step of every lane, the youngest first; some wait until others have caught up, and are joined then."""
+        for lane in sorted(self._lanes, key=lambda lane: lane.state.step):
+            self._end(lane.drop_gone())
+            if any(lane.waits_for(other) for other in self._lanes if other.rows):
+                lane.patience -= 1
+            else:
+                self._advance(lane)
+        for lane in self._lanes:
+            for other in self._lanes:
+                if other is not lane and lane.rows and other.rows:
+                    self.meter.count("joined", lane.join(other))
+        self._lanes = [lane for lane in self._lanes if lane.rows]
+
+    def _admitted(self) -> list[list[Row]]:
+        """Rows that wait and for which there is room, in groups with the same ask."""
+        self._end([row for row in self._waiting if row.job.gone])
+        waiting = [row for row in self._waiting if not row.job.gone]
+        room = self.rows - self.in_work
+        groups: list[list[Row]] = []
+        while waiting and room > 0:
+            ask = waiting[0].ask
+            group = [row for row in waiting if row.ask == ask][:room]
+            waiting = [row for row in waiting if row not in group]
+            room -= len(group)
+            groups.append(group)
+        self._waiting = deque(waiting)
+        return groups
+
+    def _begin(self, rows: Sequence[Row]) -> None:
+        try:
+            with self.turns.mine():
+                lane = Lane.of(self.limner.model, rows[0].ask, rows)
+        except Exception as error:
+            if len(rows) > 1:  # the fault of one must not be that of all
+                for row in rows:
+                    self._begin([row])
+            else:
+                self._fail(rows, error)
+            return
+        self._lanes.append(lane)
+        self._let_go(lane)
+
+    def _advance(self, lane: Lane) -> None:
+        if not lane.rows:
+            return
+        count, begun = len(lane.rows), time.perf_counter()
+        try:
+            with self.turns.mine():
+                lane.step()
+            spent = time.perf_counter() - begun
+            self.meter.stepped(count, spent)
+            for row in lane.rows:
+                name = TIMED[lane.ask.kind]
+                row.timings[name] = row.timings.get(name, 0.0) + spent
+            self._show(lane)
+            self._let_go(lane)
+        except Exception as error:
+            self._fail(lane.rows, error)
+            lane.rows = []
+
+    def _show(self, lane: Lane) -> None:
+        """Tell what is to be seen of a lane after a step."""
+        if lane.ask.kind != "image":
+            watched = [i for i, row in enumerate(lane.rows) if row.job.words]
+            if watched:
+                self._tell_words(lane, watched)
+            return
+        step, steps = lane.state.step, lane.state.settings.steps
+        watched = [
+            i for i, row in enumerate(lane.rows) if step < steps and step in shown_steps(row.job.previews, steps)
+        ]
+        if watched:
+            values = lane.process.view(lane.state)[watched]
+            self._painter.submit(self._preview, [lane.rows[i] for i in watched], values, step, steps)
+
+    def _tell_words(self, lane: Lane, watched: Sequence[int]) -> None:
+        counts, values = lane.process.settled(lane.state).tolist(), lane.process.view(lane.state)
+        for i in watched:
+            row = lane.rows[i]
+            (part,) = self.limner.model.decode(lane.ask.kind, values[[i], : counts[i]])
+            self._say(row, part, over=False)
+
+    def _say(self, row: Row, part: Part, over: bool) -> None:
+        """Tell words; what is not over is held back where its end may yet become another letter."""
+        if isinstance(part, Image) or not row.job.words:
+            return
+        text = part.text if over else part.text.rstrip("\ufffd \n")
+        if over or (text.startswith(row.told) and len(text) > len(row.told)):
+            row.told = "" if over else text
+            row.job.tell(Words(row.number, part.kind, text, over))
+
+    def _let_go(self, lane: Lane) -> None:
+        """Rows whose part is complete leave the lane."""
+        rows, values = lane.take_done()
+        if not rows:
+            return
+        if lane.ask.kind == "image":
+            self._painter.submit(self._paint, rows, values)
+            return
+        for row, part in zip(rows, self.limner.model.decode(lane.ask.kind, values), strict=True):
+            self._say(row, part, over=True)
+            self._go_on(row, part)
+
+    # the painter
+
+    def _decoded(self, kind: PartKind, values: Tensor) -> Part:
+        with torch.no_grad():
+            return self.limner.model.decode(kind, values)[0]
+
+    def _preview(self, rows: Sequence[Row], values: Tensor, step: int, steps: int) -> None:
+        for i, row in enumerate(rows):
+            if row.job.gone:
+                continue
+            try:
+                part = self._decoded("image", values[[i]])
+            except Exception as error:
+                self._give_up(row.job, error)
+                continue
+            assert isinstance(part, Image)
+            row.job.tell(Preview(row.number, part.image, step, steps))
+
+    def _paint(self, rows: Sequence[Row], values: Tensor) -> None:
+        for i, row in enumerate(rows):
+            if row.job.gone:
+                self._end([row])
+                continue
+            begun = time.perf_counter()
+            try:
+                part = self._decoded("image", values[[i]])
+            except Exception as error:
+                self._fail([row], error)
+                continue
+            row.timings["draw"] = row.timings.get("draw", 0.0) + time.perf_counter() - begun
+            self._go_on(row, part)
+
+    # ends
+
+    def _go_on(self, row: Row, part: Part) -> None:
+        """A row with one more part: it waits for the next one, before those that have not begun, or is complete."""
+        row.reply, row.told = (*row.reply, part), ""
+        if not row.complete and not row.job.gone:
+            with self._bell:
+                self._waiting.appendleft(row)
+                self._bell.notify()
+            return
+        self._end([row])
+        if row.job.gone:
+            return
+        sample = Sample(Task(row.conversation), row.reply, row.seed)
+        about = self.limner.about(row.job.request, row.plan, row.seed) | row.job.extra()
+        timings = row.timings | {"total": time.perf_counter() - row.begun}
+        answer = Answer(sample.thinking, sample.image, sample.text, row.seed, self.limner.name, about, timings)
+        row.job.tell(Done(row.number, answer, row.reply, row.prompt_tokens, tuple(row.tokens), row.ended))
+        self._paced()
+
+    def _end(self, rows: Sequence[Row]) -> None:
+        """Rows that are no longer in here."""
+        if rows:
+            with self._bell:
+                self._inside -= len(rows)
+            self.meter.count("given_up", sum(row.job.gone for row in rows))
+
+    def _fail(self, rows: Sequence[Row], error: Exception) -> None:
+        self._end(rows)
+        for job in {row.job for row in rows}:
+            self._give_up(job, error)
+
+    def _give_up(self, job: Job, error: Exception) -> None:
+        if not isinstance(error, ValueError):
+            LOG.error("a job failed", exc_info=error)
+        job.fail(error)
+
+    def _carry_out(self, job: Job, rows: Sequence[Row]) -> None:
+        try:
+            carry_out(self.limner, self.turns, job, rows, self.meter)
+        except Gone:
+            self._end(rows)
+        except Exception as error:
+            self._fail(rows, error)
+        else:
+            self._end(rows)
+            self._paced()
+        finally:
+            self._apart.discard(job)
+
+    def _paced(self) -> None:
+        now = time.perf_counter()
+        if self._last_end:
+            self._pace += PACE * (min(now - self._last_end, LONGEST_WAIT) - self._pace)
+        self._last_end = now
+
+    def _wait(self) -> int:
+        """Seconds after which some of those who wait are likely to have gone."""
+        return max(1, min(LONGEST_WAIT, math.ceil(self._pace * self.rows)))

@@ -1,0 +1,60 @@
+"""The server in a process: models loaded, a socket, a line where it listens, and uvicorn until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Mapping
+
+import uvicorn
+
+from limner.answer import Limner
+from limner.app.console import line
+from limner.app.serve.application import create_app
+from limner.app.serve.settings import Settings
+
+GRACE = 10  # seconds that answers in the making have when the server is told to end
+
+
+def serve(models: Mapping[str, str], settings: Settings, device: str = "cpu") -> int:
+    """Serve models (name -> where they are) until interrupted; the exit status."""
+    bound = _bound(settings.host, settings.port)
+    loaded = {name: _called(Limner.load(place, device=device), name) for name, place in models.items()}
+    log_lines()
+    app = create_app(loaded, settings)
+    host, port = bound.getsockname()[:2]
+    line("serving", f"{', '.join(loaded)} at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[bound])
+    return 0
+
+
+def _called(limner: Limner, name: str) -> Limner:
+    return limner if limner.name == name else Limner(limner.model, name)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there; ValueError where that is impossible."""
+    try:
+        (family, kind, proto, _, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        bound = socket.socket(family, kind, proto)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise ValueError(f"nothing can listen at {host} port {port}: {error.strerror or error}") from error
+    return bound
+
+
+def log_lines() -> None:
+    """Have the server's log written to standard error, one JSON line a request."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name, level in (("limner.serve", logging.INFO), ("uvicorn.error", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)

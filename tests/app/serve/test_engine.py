@@ -1,0 +1,236 @@
+"""Rows of many requests step together, and each has the bytes that it has alone."""
+
+import threading
+
+import pytest
+from live import until
+
+from limner.app.serve.engine import Engine
+from limner.app.serve.events import Done, Failed, Preview, Words
+from limner.app.serve.jobs import Busy, Choosing, Closing, Job, shown_steps
+from limner.request import Request
+
+
+class Heard:
+    """Everything that was told of a job."""
+
+    def __init__(self):
+        self.events, self.over = [], threading.Event()
+
+    def __call__(self, event):
+        self.events.append(event)
+        if isinstance(event, Failed) or sum(isinstance(e, Done) for e in self.events) == self.expected:
+            self.over.set()
+
+    def of(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+    expected = 1
+
+
+def job(request, *seeds, **options):
+    heard = Heard()
+    heard.expected = len(seeds) if "choosing" not in options else 1
+    return Job(request, seeds, heard, **options), heard
+
+
+@pytest.fixture
+def engine(models, request):
+    made = Engine(models[getattr(request, "param", "masked")], rows=8, queue=8)
+    yield made
+    made.close()
+
+
+class Held:
+    """A step that waits until it is let go."""
+
+    def __init__(self, engine, monkeypatch):
+        self.engine, self.steps = engine, 0
+        self.gate = threading.Semaphore(0)
+        from limner.app.serve.lanes import Lane
+
+        step = Lane.step
+
+        def held(lane):
+            self.gate.acquire()
+            self.steps += 1
+            step(lane)
+
+        monkeypatch.setattr(Lane, "step", held)
+
+    def go(self, steps=1):
+        self.gate.release(steps)
+
+
+@pytest.fixture
+def held(engine, monkeypatch):
+    made = Held(engine, monkeypatch)
+    yield made
+    made.go(10_000)
+
+
+DRAW = Request("generate", "a red cat", True)
+TWO = Request("generate", "two blue dogs in the snow", True)
+
+
+@pytest.mark.parametrize("engine", ["echo", "masked", "flow"], indirect=True)
+def test_rows_made_together_have_the_bytes_of_rows_alone(engine, held, models):
+    limner = engine.limner
+    jobs = [job(DRAW, 1, 2), job(TWO, 3), job(DRAW, 7), job(Request("say", "a red cat", False), 0)]
+    for each, _ in jobs:
+        engine.submit(each)
+    held.go(10_000)
+    for each, heard in jobs:
+        assert heard.over.wait(60)
+        for done in heard.of(Done):
+            (alone,) = limner.answer(each.request, [each.seeds[done.row]])
+            assert (done.answer.thinking, done.answer.text) == (alone.thinking, alone.text)
+            if alone.image is not None:
+                assert done.answer.png() == alone.png()
+    assert engine.inside == 0
+
+
+def test_requests_that_wait_step_together(engine, held):
+    first, heard_first = job(DRAW, 0)
+    engine.submit(first)
+    until(lambda: engine.in_work == 1)
+    others = [job(TWO, seed) for seed in range(5)]
+    for each, _ in others:
+        engine.submit(each)
+    held.go(10_000)
+    for _, heard in [(first, heard_first), *others]:
+        assert heard.over.wait(60)
+    counts = engine.meter.text({}, {})
+    steps, rows = (
+        int(line.split()[1]) for line in counts.splitlines() if line.startswith(("limner_steps", "limner_row_"))
+    )
+    assert rows / steps > 2.5
+
+
+def test_who_leaves_frees_the_place_within_one_step(engine, held):
+    stays, heard = job(DRAW, 0)
+    leaves, left = job(TWO, 1, 2, 3)
+    engine.submit(stays)
+    engine.submit(leaves)
+    held.go(2)
+    until(lambda: engine.in_work == 4 and held.steps >= 2)
+    leaves.cancel()
+    before = held.steps
+    held.go(2)  # one may have begun already
+    until(lambda: engine.in_work == 1)
+    assert held.steps - before <= 2
+    held.go(10_000)
+    assert heard.over.wait(60)
+    assert not left.of(Done) and engine.inside == 0
+
+
+def test_who_finds_no_place_is_told_when_to_come_again(engine, held):
+    engine.submit(job(DRAW, *range(16))[0])
+    with pytest.raises(Busy) as caught:
+        engine.submit(job(DRAW, 0)[0])
+    assert 1 <= caught.value.after <= 60
+    held.go(10_000)
+    until(lambda: engine.inside == 0)
+    engine.submit(job(DRAW, 0)[0])
+
+
+def test_impossible_wishes_are_refused_before_they_are_let_in(engine):
+    with pytest.raises(ValueError, match="zebra"):
+        engine.submit(job(Request("generate", "zebra", True), 0)[0])
+    assert engine.inside == 0
+
+
+def test_one_that_fails_does_not_fail_the_others(engine, held, monkeypatch):
+    model = engine.limner.model
+    context = type(model).context
+
+    def breaks(self, conversations, replies, ask):
+        if any("snow" in conversation[-1].text for conversation in conversations):
+            raise RuntimeError("broken")
+        return context(self, conversations, replies, ask)
+
+    monkeypatch.setattr(type(model), "context", breaks)
+    filler, heard_filler = job(DRAW, 9)
+    engine.submit(filler)
+    until(lambda: engine.in_work == 1)
+    good, heard_good = job(DRAW, 1)
+    bad, heard_bad = job(TWO, 2)
+    engine.submit(good)
+    engine.submit(bad)
+    held.go(10_000)
+    assert heard_bad.over.wait(60) and heard_good.over.wait(60) and heard_filler.over.wait(60)
+    assert isinstance(heard_bad.events[-1].error, RuntimeError) and heard_good.of(Done)
+    assert engine.inside == 0
+
+
+@pytest.mark.parametrize("engine", ["echo", "masked", "flow"], indirect=True)
+def test_words_told_on_the_way_are_never_taken_back(engine):
+    each, heard = job(DRAW, 0, 1, words=True)
+    engine.submit(each)
+    assert heard.over.wait(60)
+    for row in (0, 1):
+        told = [event.text for event in heard.of(Words) if event.row == row]
+        assert all(later.startswith(earlier) for earlier, later in zip(told, told[1:], strict=False))
+        assert told[-1] == heard.of(Done)[0].answer.thinking or row == 1
+
+
+def test_every_step_of_a_picture_can_be_watched(engine):
+    each, heard = job(Request("generate", "a red cat", False, steps=6), 0, previews=None)
+    engine.submit(each)
+    assert heard.over.wait(60)
+    assert [event.step for event in heard.of(Preview)] == [1, 2, 3, 4, 5]
+
+
+def test_altered_pictures_and_searches_run_between_the_steps_of_others(engine, ramp):
+    from PIL import Image as pil
+
+    altered, heard = job(Request("inpaint", "a red cat", True, image=ramp, mask=pil.new("L", ramp.size, 255)), 4)
+    chosen, heard_chosen = job(DRAW, 0, choosing=Choosing("orm", 3))
+    drawn, heard_drawn = job(TWO, 1)
+    for each in (altered, chosen, drawn):
+        engine.submit(each)
+    assert heard.over.wait(60) and heard_chosen.over.wait(60) and heard_drawn.over.wait(60)
+    (alone,) = engine.limner.answer(altered.request, [4])
+    assert heard.of(Done)[0].answer.png() == alone.png()
+    assert engine.inside == 0
+
+
+def test_a_search_is_given_up_between_two_passes(engine, monkeypatch):
+    seen = []
+    each, heard = job(DRAW, 0, choosing=Choosing("orm", 8))
+    turns = engine.turns.give
+
+    def give():
+        seen.append(1)
+        if len(seen) == 3:
+            each.cancel()
+        turns()
+
+    monkeypatch.setattr(engine.turns, "give", give)
+    engine.submit(each)
+    until(lambda: engine.inside == 0)
+    assert not heard.of(Done) and len(seen) <= 5
+
+
+def test_closing_tells_everybody(models, monkeypatch):
+    engine = Engine(models["masked"], rows=2, queue=8)
+    held = Held(engine, monkeypatch)
+    each, heard = job(DRAW, 0, 1, 2)
+    engine.submit(each)
+    until(lambda: engine.in_work == 2)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    assert heard.over.wait(10) and isinstance(heard.events[-1].error, Closing)
+    held.go(100)
+    closing.join(10)
+    assert not closing.is_alive()
+    with pytest.raises(Closing):
+        engine.submit(job(DRAW, 0)[0])
+
+
+@pytest.mark.parametrize(
+    ("previews", "steps", "shown"),
+    [(0, 12, []), (2, 12, [4, 8]), (3, 4, [1, 2, 3]), (9, 4, [1, 2, 3]), (None, 3, [1, 2]), (2, 1, [])],
+)
+def test_previews_are_evenly_spread(previews, steps, shown):
+    assert sorted(shown_steps(previews, steps)) == shown
