@@ -6,11 +6,15 @@ import threading
 import time
 from contextlib import contextmanager
 
+import httpx2
 import openai
 import uvicorn
 
 from limner.app.serve.application import create_app
 from limner.app.serve.settings import Settings
+
+PATIENCE = 300.0  # seconds: on a busy machine everything comes true later
+http = httpx2.Client(timeout=PATIENCE)
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def listening(app):
             thread.join()
 
 
-def until(fact, seconds=20.0):
+def until(fact, seconds=PATIENCE):
     """Wait until a fact holds; fails where it does not within the time."""
     end = time.monotonic() + seconds
     while not fact():
@@ -44,7 +48,7 @@ class Served:
         self.app, self.port, self.base = app, port, f"http://127.0.0.1:{port}"
 
     def client(self, key="none", **options):
-        return openai.OpenAI(base_url=f"{self.base}/v1", api_key=key, max_retries=0, timeout=60, **options)
+        return openai.OpenAI(base_url=f"{self.base}/v1", api_key=key, max_retries=0, timeout=PATIENCE, **options)
 
     def engine(self, name):
         return self.app.state.shop.engines[name]

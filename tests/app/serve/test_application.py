@@ -1,8 +1,8 @@
 """The application as a whole: what it says of itself, and whatever is sent to it."""
 
-import httpx2
 import openai
 import pytest
+from live import http
 
 from limner.app.serve.application import create_app
 from limner.app.serve.settings import Settings
@@ -26,17 +26,17 @@ def test_a_model_that_is_not_served_is_named(client):
 
 
 def test_without_a_name_the_first_model_is_meant(served):
-    told = httpx2.post(f"{served.base}/v1/images/generations", json={"prompt": "a red cat"}).json()
+    told = http.post(f"{served.base}/v1/images/generations", json={"prompt": "a red cat"}).json()
     assert told["model"] == "echo"
 
 
 def test_it_says_that_it_is_well(served):
-    told = httpx2.get(f"{served.base}/health").json()
+    told = http.get(f"{served.base}/health").json()
     assert told["status"] == "ok" and told["models"] == ["echo", "masked", "flow"]
 
 
 def test_another_method_is_refused_in_openais_shape(served):
-    told = httpx2.get(f"{served.base}/v1/images/generations")
+    told = http.get(f"{served.base}/v1/images/generations")
     assert told.status_code == 405 and told.json()["error"]["code"] == "method_not_allowed"
 
 
@@ -52,7 +52,7 @@ def test_impossible_settings_are_refused(wrong):
 
 
 def test_all_routes_stand_in_the_openapi_document(served):
-    paths = httpx2.get(f"{served.base}/openapi.json").json()["paths"]
+    paths = http.get(f"{served.base}/openapi.json").json()["paths"]
     assert {"/v1/models", "/v1/chat/completions", "/v1/images/generations", "/v1/images/edits"} <= set(paths)
     form = paths["/v1/images/edits"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert {"image", "mask", "prompt", "seed", "plan"} <= set(form["properties"])

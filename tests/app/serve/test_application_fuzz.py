@@ -9,12 +9,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
 
-def answers(served, cases):
-    """The statuses of so many cases, spread over all operations and both modes."""
+def answers(served, cases, seen):
+    """Add the statuses of so many cases, spread over all operations and both modes, to those that were seen."""
     document = schemathesis.openapi.from_url(f"{served.base}/openapi.json")
     operations = [found.ok() for found in document.get_all_operations()]
     ways = [(operation, mode) for operation in operations for mode in GenerationMode if _can_break(operation, mode)]
-    seen = []
     for operation, mode in ways:
 
         @settings(
@@ -27,14 +26,13 @@ def answers(served, cases):
         )
         @given(operation.as_strategy(generation_mode=mode))
         def ask(case):
-            told = case.call(base_url=served.base, timeout=60)
+            told = case.call(base_url=served.base, timeout=300)
             seen.append(told.status_code)
             assert told.status_code < 500, told.text
             if told.status_code >= 400 and told.request.method != "HEAD":
                 assert set(told.json()["error"]) == {"message", "type", "param", "code"}
 
         ask()
-    return seen
 
 
 def _can_break(operation, mode):
@@ -42,8 +40,9 @@ def _can_break(operation, mode):
     return mode == GenerationMode.POSITIVE or bool(operation.body) or bool(list(operation.path_parameters))
 
 
-@pytest.mark.parametrize("cases", [40, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [12, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
 def test_nothing_that_is_sent_makes_the_server_fail(served, cases):
-    seen = answers(served, cases)
+    seen = []
+    answers(served, cases, seen)
     assert len(seen) >= cases * 0.9, "hypothesis may find no more different cases of small operations"
     assert {200, 400} <= set(seen) and 500 not in seen

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from live import until
+from live import PATIENCE, until
 
 from limner.app.serve.engine import Engine
 from limner.app.serve.events import Done, Failed, Preview, Words
@@ -81,7 +81,7 @@ def test_rows_made_together_have_the_bytes_of_rows_alone(engine, held, models):
         engine.submit(each)
     held.go(10_000)
     for each, heard in jobs:
-        assert heard.over.wait(60)
+        assert heard.over.wait(PATIENCE)
         for done in heard.of(Done):
             (alone,) = limner.answer(each.request, [each.seeds[done.row]])
             assert (done.answer.thinking, done.answer.text) == (alone.thinking, alone.text)
@@ -99,12 +99,29 @@ def test_requests_that_wait_step_together(engine, held):
         engine.submit(each)
     held.go(10_000)
     for _, heard in [(first, heard_first), *others]:
-        assert heard.over.wait(60)
+        assert heard.over.wait(PATIENCE)
     counts = engine.meter.text({}, {})
     steps, rows = (
         int(line.split()[1]) for line in counts.splitlines() if line.startswith(("limner_steps", "limner_row_"))
     )
     assert rows / steps > 2.5
+
+
+@pytest.mark.parametrize("engine", ["masked", "flow"], indirect=True)
+def test_who_comes_later_catches_up_and_goes_on_with_the_others(engine, held):
+    wishes = [Request("generate", words, False, steps=8) for words in ("a red cat", "two blue dogs in the snow")]
+    first, second = job(wishes[0], 5), job(wishes[1], 6)
+    engine.submit(first[0])
+    held.go(3)
+    until(lambda: held.steps == 3)
+    engine.submit(second[0])
+    held.go(10_000)
+    for each, heard in (first, second):
+        assert heard.over.wait(PATIENCE)
+        (alone,) = engine.limner.answer(each.request, each.seeds)
+        assert heard.of(Done)[0].answer.png() == alone.png()
+    assert held.steps in (3 + 3 + 5, 4 + 4 + 4)  # of the first, of the second, of both; apart they would be 16
+    assert "limner_joined_total 1" in engine.meter.text({}, {})
 
 
 def test_who_leaves_frees_the_place_within_one_step(engine, held):
@@ -120,7 +137,7 @@ def test_who_leaves_frees_the_place_within_one_step(engine, held):
     until(lambda: engine.in_work == 1)
     assert held.steps - before <= 2
     held.go(10_000)
-    assert heard.over.wait(60)
+    assert heard.over.wait(PATIENCE)
     assert not left.of(Done) and engine.inside == 0
 
 
@@ -158,7 +175,7 @@ def test_one_that_fails_does_not_fail_the_others(engine, held, monkeypatch):
     engine.submit(good)
     engine.submit(bad)
     held.go(10_000)
-    assert heard_bad.over.wait(60) and heard_good.over.wait(60) and heard_filler.over.wait(60)
+    assert heard_bad.over.wait(PATIENCE) and heard_good.over.wait(PATIENCE) and heard_filler.over.wait(PATIENCE)
     assert isinstance(heard_bad.events[-1].error, RuntimeError) and heard_good.of(Done)
     assert engine.inside == 0
 
@@ -167,7 +184,7 @@ def test_one_that_fails_does_not_fail_the_others(engine, held, monkeypatch):
 def test_words_told_on_the_way_are_never_taken_back(engine):
     each, heard = job(DRAW, 0, 1, words=True)
     engine.submit(each)
-    assert heard.over.wait(60)
+    assert heard.over.wait(PATIENCE)
     for row in (0, 1):
         told = [event.text for event in heard.of(Words) if event.row == row]
         assert all(later.startswith(earlier) for earlier, later in zip(told, told[1:], strict=False))
@@ -177,7 +194,7 @@ def test_words_told_on_the_way_are_never_taken_back(engine):
 def test_every_step_of_a_picture_can_be_watched(engine):
     each, heard = job(Request("generate", "a red cat", False, steps=6), 0, previews=None)
     engine.submit(each)
-    assert heard.over.wait(60)
+    assert heard.over.wait(PATIENCE)
     assert [event.step for event in heard.of(Preview)] == [1, 2, 3, 4, 5]
 
 
@@ -189,7 +206,7 @@ def test_altered_pictures_and_searches_run_between_the_steps_of_others(engine, r
     drawn, heard_drawn = job(TWO, 1)
     for each in (altered, chosen, drawn):
         engine.submit(each)
-    assert heard.over.wait(60) and heard_chosen.over.wait(60) and heard_drawn.over.wait(60)
+    assert heard.over.wait(PATIENCE) and heard_chosen.over.wait(PATIENCE) and heard_drawn.over.wait(PATIENCE)
     (alone,) = engine.limner.answer(altered.request, [4])
     assert heard.of(Done)[0].answer.png() == alone.png()
     assert engine.inside == 0
@@ -220,7 +237,7 @@ def test_closing_tells_everybody(models, monkeypatch):
     until(lambda: engine.in_work == 2)
     closing = threading.Thread(target=engine.close)
     closing.start()
-    assert heard.over.wait(10) and isinstance(heard.events[-1].error, Closing)
+    assert heard.over.wait(PATIENCE) and isinstance(heard.events[-1].error, Closing)
     held.go(100)
     closing.join(10)
     assert not closing.is_alive()

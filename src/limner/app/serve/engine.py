@@ -1,15 +1,17 @@
 """One model and all that is asked of it: rows of many requests step together, and leave as they end.
 
-Three threads share a model. The stepper takes rows that wait for the same kind of part, with the same ask, as one lane,
-and has every lane step once in turn. The painter turns finished values into pictures meanwhile. What is more than rows
+A few threads share a model. The stepper takes rows that wait for the same kind of part, with the same ask, as one lane,
+and has every lane step once in turn. Painters turn finished values into pictures meanwhile. What is more than rows
 of a plan (windows of an altered picture, blanks, a search with a verifier) runs apart, in a thread that takes turns
 with the stepper before every step. A row alone has the bytes of the row in a batch, so who else asks changes nothing.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -27,12 +29,13 @@ from limner.app.serve.lanes import Lane
 from limner.app.serve.meter import Meter
 from limner.app.serve.turns import Turns
 from limner.making import TIMED
-from limner.parts import Image, Part, PartKind, Sample, Task
+from limner.parts import Image, Part, Sample, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOG = logging.getLogger("limner.serve")
+PAINTERS = min(4, os.cpu_count() or 1)
 PACE = 0.1  # weight of the latest row in the mean seconds between finished rows
 LONGEST_WAIT = 60  # seconds that a client is told to wait at most
 
@@ -52,7 +55,9 @@ class Engine:
         self._pace, self._last_end = 1.0, 0.0
         self._apart: set[Job] = set()
         name = limner.name
-        self._painter = ThreadPoolExecutor(1, thread_name_prefix=f"paint {name}")
+        self._painter = itertools.count()
+        # what is made of a row is painted by one thread, in its order
+        self._painters = [ThreadPoolExecutor(1, thread_name_prefix=f"paint {name}") for _ in range(PAINTERS)]
         self._other = ThreadPoolExecutor(1, thread_name_prefix=f"apart {name}")
         self._stepper = threading.Thread(target=self._run, name=f"step {name}", daemon=True)
         self._stepper.start()
@@ -66,7 +71,10 @@ class Engine:
         plan = own if job.plan is None else job.plan
         conversation = job.request.conversation if job.conversation is None else job.conversation
         self.limner.model.check_prompt(conversation)
-        rows = [Row(job, number, seed, plan, conversation) for number, seed in enumerate(job.seeds)]
+        rows = [
+            Row(job, number, seed, plan, conversation, next(self._painter) % PAINTERS)
+            for number, seed in enumerate(job.seeds)
+        ]
         with self._bell:
             if self._closed:
                 raise Closing
@@ -104,7 +112,8 @@ class Engine:
             job.fail(Closing())
         self._stepper.join()
         self._other.shutdown(cancel_futures=True)
-        self._painter.shutdown(cancel_futures=True)
+        for painter in self._painters:
+            painter.shutdown(cancel_futures=True)
 
     # the stepper
 
@@ -120,17 +129,16 @@ class Engine:
             self._step()
 
     def _step(self) -> None:
-        """One step of every lane, the youngest first; some wait until others have caught up, and are joined then."""
+        """One step of every lane, the youngest first; some wait until others have caught up, and go on with them."""
         for lane in sorted(self._lanes, key=lambda lane: lane.state.step):
             self._end(lane.drop_gone())
             if any(lane.waits_for(other) for other in self._lanes if other.rows):
                 lane.patience -= 1
-            else:
-                self._advance(lane)
-        for lane in self._lanes:
+                continue
+            self._advance(lane)
             for other in self._lanes:
-                if other is not lane and lane.rows and other.rows:
-                    self.meter.count("joined", lane.join(other))
+                if other is not lane and other.rows and lane.rows:
+                    self.meter.count("joined", other.join(lane))
         self._lanes = [lane for lane in self._lanes if lane.rows]
 
     def _admitted(self) -> list[list[Row]]:
@@ -192,8 +200,9 @@ class Engine:
             i for i, row in enumerate(lane.rows) if step < steps and step in shown_steps(row.job.previews, steps)
         ]
         if watched:
-            values = lane.process.view(lane.state)[watched]
-            self._painter.submit(self._preview, [lane.rows[i] for i in watched], values, step, steps)
+            values = lane.process.view(lane.state)
+            for i in watched:
+                self._painter_of(lane.rows[i]).submit(self._preview, lane.rows[i], values[[i]], step, steps)
 
     def _tell_words(self, lane: Lane, watched: Sequence[int]) -> None:
         counts, values = lane.process.settled(lane.state).tolist(), lane.process.view(lane.state)
@@ -217,43 +226,44 @@ class Engine:
         if not rows:
             return
         if lane.ask.kind == "image":
-            self._painter.submit(self._paint, rows, values)
+            for i, row in enumerate(rows):
+                self._painter_of(row).submit(self._paint, row, values[[i]])
             return
         for row, part in zip(rows, self.limner.model.decode(lane.ask.kind, values), strict=True):
             self._say(row, part, over=True)
             self._go_on(row, part)
 
-    # the painter
+    # the painters
 
-    def _decoded(self, kind: PartKind, values: Tensor) -> Part:
+    def _painter_of(self, row: Row) -> ThreadPoolExecutor:
+        return self._painters[row.painter]
+
+    def _decoded(self, values: Tensor) -> Image:
         with torch.no_grad():
-            return self.limner.model.decode(kind, values)[0]
+            (part,) = self.limner.model.decode("image", values)
+        assert isinstance(part, Image)
+        return part
 
-    def _preview(self, rows: Sequence[Row], values: Tensor, step: int, steps: int) -> None:
-        for i, row in enumerate(rows):
-            if row.job.gone:
-                continue
-            try:
-                part = self._decoded("image", values[[i]])
-            except Exception as error:
-                self._give_up(row.job, error)
-                continue
-            assert isinstance(part, Image)
-            row.job.tell(Preview(row.number, part.image, step, steps))
+    def _preview(self, row: Row, values: Tensor, step: int, steps: int) -> None:
+        if row.job.gone:
+            return
+        try:
+            row.job.tell(Preview(row.number, self._decoded(values).image, step, steps))
+        except Exception as error:
+            self._give_up(row.job, error)
 
-    def _paint(self, rows: Sequence[Row], values: Tensor) -> None:
-        for i, row in enumerate(rows):
-            if row.job.gone:
-                self._end([row])
-                continue
-            begun = time.perf_counter()
-            try:
-                part = self._decoded("image", values[[i]])
-            except Exception as error:
-                self._fail([row], error)
-                continue
-            row.timings["draw"] = row.timings.get("draw", 0.0) + time.perf_counter() - begun
-            self._go_on(row, part)
+    def _paint(self, row: Row, values: Tensor) -> None:
+        if row.job.gone:
+            self._end([row])
+            return
+        begun = time.perf_counter()
+        try:
+            part = self._decoded(values)
+        except Exception as error:
+            self._fail([row], error)
+            return
+        row.timings["draw"] = row.timings.get("draw", 0.0) + time.perf_counter() - begun
+        self._go_on(row, part)
 
     # ends
 

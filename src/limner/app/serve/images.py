@@ -18,7 +18,7 @@ from limner.app.serve import pictures
 from limner.app.serve.errors import Refused, from_validation
 from limner.app.serve.events import Done, Looked, Preview, Words
 from limner.app.serve.jobs import Choosing, Job
-from limner.app.serve.making import Shop, form_of, usage, within
+from limner.app.serve.shop import Shop, form_of, usage, within
 from limner.app.serve.streams import event_stream, sse
 from limner.app.serve.tickets import Ticket
 from limner.app.serve.wire import Drawn, Edit, Generation

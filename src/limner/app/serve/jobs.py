@@ -102,6 +102,7 @@ class Row:
     seed: int
     plan: Plan
     conversation: Conversation
+    painter: int = 0  # which of the engine's threads turns its values into pictures
     reply: Reply = ()
     told: str = ""  # words of the part in work that were told
     prompt_tokens: int = 0

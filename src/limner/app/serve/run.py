@@ -19,16 +19,15 @@ GRACE = 10  # seconds that answers in the making have when the server is told to
 
 def serve(models: Mapping[str, str], settings: Settings, device: str = "cpu") -> int:
     """Serve models (name -> where they are) until interrupted; the exit status."""
-    bound = _bound(settings.host, settings.port)
-    loaded = {name: _called(Limner.load(place, device=device), name) for name, place in models.items()}
-    log_lines()
-    app = create_app(loaded, settings)
-    host, port = bound.getsockname()[:2]
-    line("serving", f"{', '.join(loaded)} at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, server_header=False
-    )
-    uvicorn.Server(config).run(sockets=[bound])
+    with _bound(settings.host, settings.port) as bound:
+        loaded = {name: _called(Limner.load(place, device=device), name) for name, place in models.items()}
+        log_lines()
+        app = create_app(loaded, settings)
+        host, port = bound.getsockname()[:2]
+        line("serving", f"{', '.join(loaded)} at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
+        config.timeout_graceful_shutdown = GRACE
+        uvicorn.Server(config).run(sockets=[bound])
     return 0
 
 
@@ -42,10 +41,14 @@ def _bound(host: str, port: int) -> socket.socket:
         (family, kind, proto, _, address), *_ = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        bound = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise ValueError(f"there is no address {host!r}: {error.strerror or error}") from error
+    bound = socket.socket(family, kind, proto)
+    try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
+        bound.close()
         raise ValueError(f"nothing can listen at {host} port {port}: {error.strerror or error}") from error
     return bound
 
