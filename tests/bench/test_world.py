@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image as pil
 
-from limner.bench.world import UNSEEN, ceilings, tasks, text_only_tasks, unseen_tasks
+import limner
+from limner.bench.world import UNSEEN, _measured_all, ceilings, evaluate, tasks, text_only_tasks, unseen_tasks
+from limner.models.echo import Echo
 from limner.parts import Image
 from limner.world import lessons
 
@@ -24,6 +28,23 @@ def test_unseen_pairs_are_single_things_in_a_colour_training_never_shows():
 def test_text_only_prompts_rest_on_a_fact_that_no_training_picture_shows():
     some = text_only_tasks(20, 0)
     assert len(some) == 20 and all("text_fact" in task.tags for task in some)
+
+
+def test_processes_that_share_the_groups_find_what_one_finds():
+    model, settings = limner.load("tiny-mmada").model, {"steps": 1, "guidance": None}
+    sets = [(group, "explicit", tasks(group, "new_compositions", 2, 0)) for group in ("single", "counting")]
+    one, two = (list(_measured_all(model, sets, 1, settings, workers)) for workers in (1, 2))
+    assert [measured.row.group for measured in one] == ["single", "counting"]
+    assert [replace(measured, shown=[]) for measured in one] == [replace(measured, shown=[]) for measured in two]
+    for there, here in zip(two, one, strict=True):
+        assert [(sample.reply[0], mark) for sample, mark in there.shown] == [
+            (s.reply[0], mark) for s, mark in here.shown
+        ]
+
+
+def test_no_process_at_all_measures_nothing():
+    with pytest.raises(ValueError, match="workers=0"):
+        evaluate(Echo(), workers=0)
 
 
 class Codec:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from limner.judges.scenes import agreement, planned, read_content, scene_judge
+from limner.judges.scenes import agreement, planned, read_content, remembering, scene_judge
 from limner.parts import Image, Sample, Task, Thinking, user
 from limner.world import lessons, say
 from limner.world.content import Content, copies
@@ -70,3 +70,19 @@ def test_a_plan_is_judged_by_the_facts_whatever_was_drawn():
     )
     assert (right.score, wrong.score, none.score) == (1.0, 0.0, None) and wrong.why
     assert planned()([sample(other, lesson.facts, "nothing")])[0].why == "the thought does not end in a plan"
+
+
+def test_equal_pictures_are_read_once_and_others_apart():
+    seen = []
+
+    def reader(picture):
+        seen.append(picture.shape)
+        return read_content(picture)
+
+    once = remembering(reader)
+    cat, dog = (
+        np.asarray(to_image(copies(1, kind, "red", "plain").scene(random.Random(0)), 64)) for kind in ("cat", "dog")
+    )
+    assert once(cat) == once(cat.copy()) == read_content(cat)
+    assert once(dog) == read_content(dog)
+    assert len(seen) == 2

@@ -38,6 +38,9 @@ class EvalWorld:
     """In how many steps a picture is drawn, 1 to 1000."""
     guidance: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=OWN)] = None
     """How strongly a picture follows the words, 0 to 100."""
+    workers: Annotated[
+        int, tyro.conf.arg(metavar="INT", help="Processes that measure groups, each with one thread.")
+    ] = 1
     verify: Ways = None
     number: Annotated[int, tyro.conf.arg(aliases=["-n"], help="Candidates to choose from, with --verify.")] = 20
     judge: Judge = "self"
@@ -73,6 +76,7 @@ class EvalWorld:
                 progress=bar,
                 steps=self.steps,
                 guidance=self.guidance,
+                workers=self.workers,
             )
         finally:
             bar.stop()

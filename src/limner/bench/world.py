@@ -8,19 +8,23 @@ The test seed is an argument, so a fresh test set of the same kinds can be drawn
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image as pil
 
 from limner.bench.stats import Share, paired, share
-from limner.judges.scenes import agreement, scene_judge
+from limner.judges.scenes import agreement, remembering, scene_judge
 from limner.models.base import Model, Reply
 from limner.parts import Image, Sample, Task, Text, user
 from limner.turn import rollout
@@ -143,6 +147,64 @@ def _understand(model: Model, count: int, seed: int, captions: bool) -> tuple[Sh
     return share(right), shown
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """A group's row; scores [prompt][seed] of agreement and under another prompt's facts; samples for the sheet."""
+
+    row: Row
+    agreed: list[list[float | None]]
+    crossed: list[list[float | None]]
+    shown: list[tuple[Sample, float | None]]
+
+
+_Set = tuple[str, str, list[Task]]  # group, kind of group, prompts
+
+
+def _measured(model: Model, one: _Set, repeats: int, settings: dict[str, Any]) -> _Measured:
+    group, kind, some = one
+    reader = remembering()
+    judge, agree = scene_judge(reader), agreement(reader)
+    thought = _draw(model, some, repeats, True, settings)
+    direct = _draw(model, some, repeats, False, settings)
+    with_scores, without_scores = _scores(judge, thought), _scores(judge, direct)
+    gain = paired(_means(with_scores), _means(without_scores))
+    return _Measured(
+        Row(group, kind, share(with_scores), share(without_scores), gain),
+        _scores(agree, thought),
+        _scores(judge, _shuffled(thought)),
+        [(thought[i][0], with_scores[i][0]) for i in range(min(3, len(some)))],
+    )
+
+
+_ours: list[Model] = []  # a worker process's own model
+
+
+def _begin(model: Model) -> None:
+    torch.set_num_threads(1)
+    _ours.append(model)
+
+
+def _measured_there(one: _Set, repeats: int, settings: dict[str, Any]) -> _Measured:
+    with torch.no_grad():
+        return _measured(_ours[0], one, repeats, settings)
+
+
+def _measured_all(
+    model: Model, sets: Sequence[_Set], repeats: int, settings: dict[str, Any], workers: int
+) -> Iterator[_Measured]:
+    """Every group in turn. Rows do not depend on their batch, so the number of processes changes nothing but time."""
+    if workers == 1:
+        yield from (_measured(model, one, repeats, settings) for one in sets)
+        return
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, fresh, _begin, (model,)) as pool:
+        try:
+            yield from pool.map(_measured_there, sets, repeat(repeats), repeat(settings))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def evaluate(
     model: Model,
     *,
@@ -155,35 +217,34 @@ def evaluate(
     seeds: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Run the benchmark. Returns a JSON-able report; ``out`` gets ``report.json`` and ``sheet.png``.
 
     ``quick`` takes 10 prompts a group and one seed: a smoke test, not for comparison. ``steps`` and ``guidance``
-    replace the model's own for pictures.
+    replace the model's own for pictures. ``workers`` processes measure the groups, each with one thread and a copy of
+    the model.
     """
+    if workers < 1:
+        raise ValueError(f"workers={workers}: give 1 process or more")
     count = prompts or (QUICK_PROMPTS if quick else PROMPTS)
     repeats = seeds or (1 if quick else SEEDS)
     settings = {"steps": steps, "guidance": guidance}
-    started, judge, agree = time.perf_counter(), scene_judge(), agreement()
+    started = time.perf_counter()
     report_progress = progress or (lambda what, done: None)
     names = [(group, "explicit", split) for group in lessons.EXPLICIT]
     names += [(group, "reasoning", split) for group in lessons.REASONING]
     sets = [(g, kind, tasks(g, s, count, test_seed)) for g, kind, s in names]
     sets.append((UNSEEN, "unseen", unseen_tasks(count, test_seed)))
     sets.append((TEXT_ONLY, "reasoning", text_only_tasks(count, test_seed)))
+    sets = [each for each in sets if each[2]]
     rows, agreed, crossed, sheet = [], [], [], []
-    for index, (group, kind, some) in enumerate(sets):
-        report_progress(group, index / (len(sets) + 2))
-        if not some:
-            continue
-        thought = _draw(model, some, repeats, True, settings)
-        direct = _draw(model, some, repeats, False, settings)
-        with_scores, without_scores = _scores(judge, thought), _scores(judge, direct)
-        agreed += _scores(agree, thought)
-        crossed += _scores(judge, _shuffled(thought))
-        gain = paired(_means(with_scores), _means(without_scores))
-        rows.append(Row(group, kind, share(with_scores), share(without_scores), gain))
-        sheet += [(thought[i][0], with_scores[i][0]) for i in range(min(3, len(some)))]
+    for index, measured in enumerate(_measured_all(model, sets, repeats, settings, workers)):
+        report_progress(sets[index][0], (index + 1) / (len(sets) + 2))
+        rows.append(measured.row)
+        agreed += measured.agreed
+        crossed += measured.crossed
+        sheet += measured.shown
     report_progress("questions", len(sets) / (len(sets) + 2))
     asked, asked_rows = _understand(model, count * repeats, test_seed, captions=False)
     report_progress("captions", (len(sets) + 1) / (len(sets) + 2))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,11 @@ LOOSE = 0.3  # share of batches of words that have more room than their longest 
 BUCKETS = 4  # rows are sorted by length and given out in so many parts
 DROPPED = 0.02  # share of pictures trained without their prompt, for guidance (which the tiny model hardly needs)
 # Few rows with few hidden words have gradients that are nearly all noise: captions and answers may not shout.
-WEIGHTS = {"t2i": 1.0, "r2i": 2.0, "think": 2.0, "caption": 0.5, "question": 0.2, "lm": 0.3}
+WEIGHTS = {"t2i": 1.0, "r2i": 1.5, "think": 3.0, "caption": 1.0, "question": 0.5, "lm": 0.5}
 # Without decay the matrices grow by what batches disagree about, until attention is one-hot and nothing new is learned.
-DECAY = 1.0
+DECAY = 0.5
+NUMBERS = ("sums", "sums", "arithmetic", "word_problem")  # thoughts that are mostly digits
+HARD = ("time_zone", "sequence", "negation", "comparison", "physics", "season")  # thoughts that are learned last
 SEVERAL = ("two", "counting", "position", "binding")  # groups of explicit prompts whose pictures hold several things
 SAMPLES = (
     "two red apples",
@@ -89,20 +91,24 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Phase:
-    """What batches hold from a step on. Shares: ``captions`` of the plain prompts are captions of anything,
-    ``reasoning`` of the prompts for thoughts and ``puzzles`` of those for pictures are to be worked out, ``several`` of
-    the other prompts name several things, ``varied`` of the scenes (``looked`` of those that are only looked at) are
-    moved, shrunk and mirrored."""
+    """What batches hold from a step on. Shares: ``captions`` of the plain prompts are captions of anything, ``sums`` of
+    the prompts for thoughts are about numbers, ``reasoning`` of their others and ``puzzles`` of those for pictures are
+    to be worked out, ``several`` of the rest name several things, ``varied`` of the scenes (``looked`` of those that
+    are only looked at) are moved, shrunk and mirrored."""
 
     begin: int
     mixture: Mixture
     captions: float = 0.0
+    sums: float = 0.0
     reasoning: float = 0.0
     puzzles: float = 0.0
     several: float = 0.0
     varied: float = 0.0
     looked: float = 0.0
     blank: float = 0.0  # share of pictures of which nothing is shown: most to learn from, and how sampling begins
+    unread: float = 0.0  # share of captions and answers about pictures of which no word is shown
+    hard: float = 0.0  # share of the thoughts to be worked out that are of the groups learned last
+    louder: Mapping[str, float] = field(default_factory=dict)  # weights of pieces that differ from ``WEIGHTS``
 
 
 def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
@@ -182,8 +188,10 @@ class Teacher:
     def _lesson(self, rng: random.Random, kind: str) -> lessons.Lesson:
         phase = self.phase
         groups: Sequence[str] = lessons.EXPLICIT
-        if rng.random() < (phase.puzzles if kind == "picture" else phase.reasoning):
-            groups = lessons.REASONING
+        if kind == "text" and rng.random() < phase.sums:
+            groups = NUMBERS
+        elif rng.random() < (phase.puzzles if kind == "picture" else phase.reasoning):
+            groups = HARD if kind == "text" and rng.random() < phase.hard else lessons.REASONING
         elif rng.random() < phase.several:
             groups = SEVERAL
         return lessons.lesson(rng.choice(groups), rng, "train", kind)
@@ -235,10 +243,11 @@ class Teacher:
     def _piece(self, name: str, kind: PartKind, context: Context, values: Tensor, rng: random.Random) -> Piece:
         noise = Noise.of([rng.getrandbits(62) for _ in range(values.shape[0])])
         draw = self.process(kind).draw(values, noise)
-        if kind == "image":
-            blank = torch.tensor([rng.random() < self.phase.blank for _ in values])
+        share = self.phase.blank if kind == "image" else self.phase.unread if name in ("caption", "question") else 0.0
+        if share:
+            blank = torch.tensor([rng.random() < share for _ in values])
             draw = replace(draw, hidden=draw.hidden | blank[:, None])
-        return Piece(name, kind, context, values, draw, WEIGHTS[name])
+        return Piece(name, kind, context, values, draw, self.phase.louder.get(name, WEIGHTS[name]))
 
 
 def drawn(lesson: lessons.Lesson) -> Content:
@@ -325,6 +334,7 @@ def _run(name: str, build: Callable[[], MMaDA], phases: Sequence[Phase], setting
         warmup=50,
         hold=0.5,
         ema=0.998,
+        dtype="bfloat16",
         threads=2,
         sample_every=500,
         checkpoint_every=250,
@@ -332,8 +342,10 @@ def _run(name: str, build: Callable[[], MMaDA], phases: Sequence[Phase], setting
     )
 
 
-WORDS = Mixture(think=48, lm=8)
-PICTURES = Mixture(t2i=32, think=12, caption=8, question=4, lm=2)
+WORDS = Mixture(think=96, lm=16)
+PICTURES = Mixture(t2i=40, think=48, caption=24, question=8, lm=8)
+THINKING = Mixture(t2i=14, r2i=20, think=36, caption=14, question=8, lm=6)
+LOOKING = Mixture(t2i=8, r2i=14, think=40, caption=36, question=16, lm=4)
 
 
 def tiny_stage_one(codec: Path = CODEC) -> Run:
@@ -351,20 +363,16 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
         return model
 
     phases = (
-        Phase(0, WORDS, reasoning=0.5),
-        Phase(700, PICTURES, captions=0.7, reasoning=0.5, puzzles=0.5),
-        Phase(840, WORDS, reasoning=0.6),
-        Phase(1500, PICTURES, captions=0.7, reasoning=0.5, puzzles=0.5),
+        Phase(0, WORDS, reasoning=0.6),
+        Phase(500, WORDS, sums=0.7, reasoning=0.6),
+        Phase(1200, PICTURES, captions=0.7, sums=0.3, reasoning=0.6, puzzles=0.35, several=0.5, looked=0.5, blank=0.7),
     )
     run = _run("mmada.tiny_stage_one", build, phases, {"codec": codec.name})
-    return replace(run, steps=1800, lr=3e-3, weight_decay=0.3, hold=0.45, floor=0.3)
+    return replace(run, steps=1600, lr=3e-3, hold=1.0)
 
 
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
-    """Mixed chain-of-thought: thoughts, pictures after thoughts and without, pictures to words.
-
-    What is shipped came from shorter runs of it (docs/tiny-models.md).
-    """
+    """Mixed chain-of-thought: thoughts, pictures after thoughts and without, pictures to words."""
 
     def load() -> MMaDA:
         if not start.is_dir():
@@ -376,9 +384,11 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    mixture = Mixture(t2i=8, r2i=12, think=48, caption=6, question=4, lm=4)
-    shares = {"captions": 0.3, "reasoning": 0.7, "puzzles": 0.2, "several": 0.75, "varied": 0.05, "looked": 0.3}
-    phase = Phase(0, mixture, blank=0.7, **shares)
+    shares = {"captions": 0.3, "puzzles": 0.35, "several": 0.6, "varied": 0.05, "looked": 0.8, "blank": 0.7}
+    phases = (
+        Phase(0, THINKING, sums=0.2, reasoning=0.65, **shares),
+        Phase(1600, LOOKING, sums=0.05, reasoning=0.75, hard=0.5, unread=0.5, louder={"caption": 2.0}, **shares),
+    )
     return replace(
-        _run("mmada.tiny_stage_two", load, (phase,), {"start": start.parent.name}), steps=6000, lr=1.5e-3, hold=0.3
+        _run("mmada.tiny_stage_two", load, phases, {"start": start.parent.name}), steps=3100, lr=3e-3, hold=0.3
     )
