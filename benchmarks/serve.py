@@ -48,8 +48,8 @@ class Load:
         self.base, self.body = base, body
         self.statuses, self.times, self.seed = Counter(), [], 0
 
-    async def client(self, http, until):
-        while time.perf_counter() < until:
+    async def client(self, http, until, enough):
+        while time.perf_counter() < until or len(self.times) < enough:
             self.seed += 1
             begun = time.perf_counter()
             try:
@@ -63,11 +63,11 @@ class Load:
             else:
                 self.times.append(time.perf_counter() - begun)
 
-    async def run(self, clients, seconds):
+    async def run(self, clients, seconds, enough=0):
         limits = httpx2.Limits(max_connections=clients)
         async with httpx2.AsyncClient(timeout=600, limits=limits) as http:
             until = time.perf_counter() + seconds
-            await asyncio.gather(*(self.client(http, until) for _ in range(clients)))
+            await asyncio.gather(*(self.client(http, until, enough) for _ in range(clients)))
 
     def told(self, seconds, processor_seconds):
         order, answered = sorted(self.times), self.statuses[200]
@@ -102,7 +102,7 @@ def main():
     server = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
     try:
         base = re.search(r"http://\S+", server.stdout.readline())[0]
-        asyncio.run(Load(base, body).run(told.clients, min(10.0, told.seconds / 4)))  # warm-up
+        asyncio.run(Load(base, body).run(told.clients, min(10.0, told.seconds / 4), 2 * told.clients))  # warm-up
         before = resident(server.pid)
         alone = measured(base, server.pid, body, 1, told.seconds / 2)
         many = measured(base, server.pid, body, told.clients, told.seconds)

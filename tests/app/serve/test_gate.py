@@ -11,6 +11,8 @@ import openai
 import pytest
 from live import http, serving, until
 
+from limner.app.serve.log import JsonLines
+
 BODY = {"model": "echo", "prompt": "a red cat"}
 
 
@@ -63,13 +65,34 @@ def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(locked)
 
 
 def test_a_request_is_one_json_line_in_the_log(served, caplog):
+    caplog.handler.setFormatter(JsonLines())
     with caplog.at_level(logging.INFO, logger="limner.serve"):
         http.post(f"{served.base}/v1/images/generations", json=BODY, headers={"X-Request-ID": "logged-1"})
-        until(lambda: any("logged-1" in record.message for record in caplog.records))
-    (line,) = [json.loads(record.message) for record in caplog.records if "logged-1" in record.message]
+        until(lambda: "logged-1" in caplog.text)
+    (line,) = [json.loads(line) for line in caplog.text.splitlines() if "logged-1" in line]
+    assert line["event"] == "request" and line["request_id"] == "logged-1" and line["level"] == "info"
     assert line["method"] == "POST" and line["path"] == "/v1/images/generations" and line["status"] == 200
     assert line["seconds"] > 0 and line["client_left"] is False
-    assert "red cat" not in json.dumps(line), "what people ask for is not logged"
+    assert "red cat" not in caplog.text, "what people ask for is not logged"
+
+
+def test_what_fails_is_logged_with_its_request_and_its_traceback(served, caplog, monkeypatch):
+    caplog.handler.setFormatter(JsonLines())
+    monkeypatch.setattr(type(served.engine("echo").limner.model), "_hidden_colours", lambda *_: 1 / 0)
+    with caplog.at_level(logging.INFO, logger="limner.serve"):
+        told = http.post(f"{served.base}/v1/images/generations", json=BODY, headers={"X-Request-ID": "logged-2"})
+        until(lambda: caplog.text.count("logged-2") == 2)
+    lines = [json.loads(line) for line in caplog.text.splitlines() if "logged-2" in line]
+    assert told.status_code == 500 and [line["level"] for line in lines] == ["error", "info"]
+    assert "ZeroDivisionError" in lines[0]["error"] and "ZeroDivisionError" not in told.text
+
+
+def test_a_server_that_shuts_down_says_so(models):
+    with serving({"echo": models["echo"]}) as live, live.client() as client:
+        live.engine("echo").close()
+        with pytest.raises(openai.InternalServerError) as caught:
+            client.images.generate(**BODY)
+    assert caught.value.status_code == 503 and caught.value.code == "shutting_down"
 
 
 SAMPLE = re.compile(r'(?P<name>[a-z_]+)(\{(?P<labels>[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*)\})? (?P<value>[0-9.e+-]+)')
@@ -143,6 +166,30 @@ def test_a_client_that_goes_away_frees_its_place(models, stream, monkeypatch):
             gate.release(1)  # the step that had begun when the client left
             until(lambda: engine.inside == 0)
             assert len(steps) - before <= 1
+        finally:
+            gate.release(10_000)
+
+
+def test_a_stream_that_openais_client_closes_frees_its_place(models, monkeypatch):
+    from limner.app.serve.lanes import Lane
+
+    step, gate = Lane.step, threading.Semaphore(0)
+
+    def held(lane):
+        gate.acquire()
+        step(lane)
+
+    monkeypatch.setattr(Lane, "step", held)
+    with serving({"echo": models["echo"]}) as live, live.client() as client:
+        engine = live.engine("echo")
+        try:
+            stream = client.images.generate(**BODY, stream=True)
+            until(lambda: engine.in_work == 1)
+            stream.close()
+            (job,) = {row.job for lane in engine._lanes for row in lane.rows}
+            until(lambda: job.gone)
+            gate.release(1)
+            until(lambda: engine.inside == 0)
         finally:
             gate.release(10_000)
 

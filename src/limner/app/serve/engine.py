@@ -9,7 +9,6 @@ with the stepper before every step. A row alone has the bytes of the row in a ba
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import os
 import threading
@@ -26,6 +25,7 @@ from limner.app.serve.apart import carry_out
 from limner.app.serve.events import Done, Preview, Words
 from limner.app.serve.jobs import Busy, Closing, Gone, Job, Row, shown_steps
 from limner.app.serve.lanes import Lane
+from limner.app.serve.log import LOG
 from limner.app.serve.meter import Meter
 from limner.app.serve.turns import Turns
 from limner.making import TIMED
@@ -34,7 +34,6 @@ from limner.parts import Image, Part, Sample, Task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LOG = logging.getLogger("limner.serve")
 PAINTERS = min(4, os.cpu_count() or 1)
 PACE = 0.1  # weight of the latest row in the mean seconds between finished rows
 LONGEST_WAIT = 60  # seconds that a client is told to wait at most
@@ -298,8 +297,8 @@ class Engine:
             self._give_up(job, error)
 
     def _give_up(self, job: Job, error: Exception) -> None:
-        if not isinstance(error, ValueError):
-            LOG.error("a job failed", exc_info=error)
+        if job.gone and not isinstance(error, ValueError):  # nobody else will tell
+            LOG.error("a job failed that nobody waits for", exc_info=error)
         job.fail(error)
 
     def _carry_out(self, job: Job, rows: Sequence[Row]) -> None:

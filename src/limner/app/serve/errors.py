@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +14,8 @@ from starlette.exceptions import HTTPException as Unanswered
 from starlette.responses import Response
 
 from limner.app.serve.jobs import Busy, Closing, Gone
+from limner.app.serve.log import LOG
 
-LOG = logging.getLogger("limner.serve")
 GONE = 499  # the status of an answer for which nobody waits any more
 MOST = 500  # characters of a message: it may quote what was sent
 

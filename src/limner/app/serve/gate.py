@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import json
-import logging
 import re
 import secrets
 import time
@@ -17,10 +15,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from limner.app.serve.errors import GONE, Refused, refusal, response
+from limner.app.serve.log import LOG, REQUEST
 from limner.app.serve.meter import Meter
 from limner.app.serve.settings import Settings
 
-LOG = logging.getLogger("limner.serve")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 OPEN = ("/health",)  # needs no key
 
@@ -69,6 +67,7 @@ class _Passage:
 
     async def go(self) -> None:
         """Pass it on, or refuse it."""
+        mark = REQUEST.set(self.id)
         try:
             refused = self._refused()
             if refused is not None:
@@ -81,6 +80,7 @@ class _Passage:
             await response(refusal(error))(self.scope, self.receive, self._send)
         finally:
             self._note()
+            REQUEST.reset(mark)
 
     def _refused(self) -> Refused | None:
         if self.scope["path"] not in OPEN and not self.gate._known(self.headers):
@@ -117,14 +117,11 @@ class _Passage:
         route = self.scope.get("route")
         path = getattr(route, "path", None) or ("/page" if status < 400 else "unknown")
         self.gate.meter.answered(path, status, seconds)
-        line = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "event": "request",
-            "request_id": self.id,
+        about = {
             "method": self.scope["method"],
             "path": self.scope["path"],
             "status": status,
             "seconds": round(seconds, 4),
             "client_left": self.left,
         }
-        LOG.info(json.dumps(line))
+        LOG.info("request", extra={"about": about})

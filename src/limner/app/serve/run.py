@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import socket
-import sys
 from collections.abc import Mapping
 
 import uvicorn
 
 from limner.answer import Limner
 from limner.app.console import line
+from limner.app.serve import log
 from limner.app.serve.application import create_app
 from limner.app.serve.settings import Settings
 
@@ -21,7 +20,7 @@ def serve(models: Mapping[str, str], settings: Settings, device: str = "cpu") ->
     """Serve models (name -> where they are) until interrupted; the exit status."""
     with _bound(settings.host, settings.port) as bound:
         loaded = {name: _called(Limner.load(place, device=device), name) for name, place in models.items()}
-        log_lines()
+        log.to_standard_error()
         app = create_app(loaded, settings)
         host, port = bound.getsockname()[:2]
         line("serving", f"{', '.join(loaded)} at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
@@ -51,13 +50,3 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.close()
         raise ValueError(f"nothing can listen at {host} port {port}: {error.strerror or error}") from error
     return bound
-
-
-def log_lines() -> None:
-    """Have the server's log written to standard error, one JSON line a request."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    for name, level in (("limner.serve", logging.INFO), ("uvicorn.error", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)

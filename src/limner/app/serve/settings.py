@@ -12,8 +12,7 @@ class Settings:
     ``rows`` are made at the same time on a model and ``queue`` more may wait; ``n`` is the most pictures or choices of
     a request, ``steps`` the most steps of a picture, ``candidates`` the most that a verified request chooses from and
     ``budget`` the longest time for that in seconds. ``body`` is in bytes, ``pixels`` what a given picture or a drawn
-    one may have, ``prompt`` characters of all messages together, ``pictures`` how many may be given. ``remote`` allows
-    pictures at https addresses, which the server then fetches.
+    one may have, ``prompt`` characters of all messages together, ``pictures`` how many may be given.
     """
 
     host: str = "127.0.0.1"
@@ -29,7 +28,6 @@ class Settings:
     pixels: int = 16_000_000
     prompt: int = 32_768
     pictures: int = 16
-    remote: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rows", "queue", "n", "steps", "candidates", "budget", "body", "pixels", "prompt", "pictures"):
