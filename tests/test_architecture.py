@@ -21,11 +21,12 @@ LAYERS: list[set[str]] = [
     {"process", "codecs", "world", "canvas"},
     {"models"},
     {"turn", "catalog", "request"},
-    {"judges", "making"},
+    {"judges", "making", "data"},
     {"algorithms"},
     {"bench", "train"},
     {"recipes"},
     {"answer"},
+    {"batch"},
     {"app"},
     {"__init__", "__main__"},
 ]
@@ -46,6 +47,7 @@ FAMILY_WORDS = re.compile(r"(?<![a-z])(mmada|show_?o|mindomni|nexus_?gen|echo)(?
 NO_FAMILIES = ("algorithms", "judges", "bench", "train", "process", "codecs", "world", "turn.py", "parts.py")
 TAG = re.compile(r"</?(think|answer|image|img)>|<\|[a-z_]+\|>")
 TAG_FILES = {"render.py", "tokenizer.py", "config.py"}  # of a family: its templates, its word list, its texts as data
+MARKS = "data/marks.py"  # the marks of other people's rows
 HEAVY = ("torch", "transformers", "diffusers", "tokenizers", "skia")
 
 
@@ -185,7 +187,7 @@ def test_tags_stand_only_where_a_family_renders():
     tagged = [
         f"{name_of(path)}:{line} {text!r}"
         for path in FILES
-        if not (path.parent.parent == PACKAGE / "models" and path.name in TAG_FILES)
+        if not (path.parent.parent == PACKAGE / "models" and path.name in TAG_FILES) and name_of(path) != MARKS
         for line, text in texts_and_names(path)
         if TAG.search(text)
     ]
@@ -222,7 +224,8 @@ def test_files_and_package_stay_small():
     # verification (policies, search, traces, judges) and preference alignment serve every family: 2,600 lines of it
     # the published benchmarks, each scored by its own rules, and runs that are judged apart: 1,900 lines of it
     # the server, its limits and what it tells clients: 1,900 lines of it
-    assert 0 < sum(shared) <= 16_000
+    # rows of data from every kind of file, batch jobs, judges over HTTP: 2,400 lines of it
+    assert 0 < sum(shared) <= 19_000
 
 
 def test_no_file_is_a_drawer_for_everything():
