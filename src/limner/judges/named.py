@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 KINDS = (
     "self (the generator, asked yes or no), scenes (the picture world's exact reader, for prompts with facts), clip or "
-    "clip:HUB_ID, llava:FOLDER (a released reward model), URL#MODEL (an endpoint), or a model's name or folder"
+    "clip:HUB_ID, llava:FOLDER (a released reward model), URL#MODEL (an endpoint), "
+    "reward:URL (a judge in another process, see limner judge serve), or a model's name or folder"
 )
+REWARD = "reward:"
 SCENES = "scenes"  # the metric of the picture world
 
 
@@ -50,6 +52,10 @@ def _find(name: str, model: Model | None, official: bool, device: str) -> Verifi
 
         kind = torch.float16 if device.startswith("cuda") else torch.float32
         return Llava(load(Path(name.partition(":")[2]).expanduser(), device=device, dtype=kind), official)
+    if name.startswith(REWARD):
+        from limner.judges.remote import Remote
+
+        return Remote(name.removeprefix(REWARD))
     if name.startswith(("http://", "https://")):
         from limner.judges.endpoint import Endpoint
 

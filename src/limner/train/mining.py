@@ -12,6 +12,7 @@ import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,22 +72,9 @@ def mine(
     size = max(1, how.rows // how.number)
     for begin in range(0, len(rest), size):
         some = rest[begin : begin + size]
-        many = [task for _, task in some for _ in range(how.number)]
-        seeds = [s for i, _ in some for s in _seeds(how.seed, i, how.number)]
-        samples = rollout(model, many, plan, seeds, batch=how.rows)
-        verdicts = judge(samples)
-        if len(verdicts) != len(samples):
-            raise ValueError(f"the judge gave {len(verdicts)} verdicts for {len(samples)} samples")
+        rows = candidates(model, some, plan, judge, how.number, how.seed, batch=how.rows)
         with path.open("a", encoding="utf-8") as file:
-            for k, (i, task) in enumerate(some):
-                group = range(k * how.number, (k + 1) * how.number)
-                replies = [
-                    {"seed": samples[j].seed, "reply": _bare(samples[j].reply), "score": verdicts[j].score}
-                    for j in group
-                ]
-                about: dict[str, Any] = {"id": ids[i], "prompt": task.prompt[-1].text, "facts": dict(task.facts)}
-                file.write(json.dumps({**about, "candidates": replies}) + "\n")
-            file.flush()
+            file.writelines(json.dumps(row) + "\n" for row in rows)
         if progress is not None:
             progress(len(tasks) - len(rest) + begin + len(some), len(tasks))
     by_id = _finished(path, how.number)
@@ -95,9 +83,38 @@ def mine(
         raise ValueError(
             f"nothing was judged for {len(lost)} prompts, such as {lost[0]!r}; run it again with a judge that works"
         )
-    pairs = [pair for name, task in zip(ids, tasks, strict=True) for pair in _pairs(by_id[name], task, how)]
+    pairs = [pair for name, task in zip(ids, tasks, strict=True) for pair in pairs_of(by_id[name], task, how)]
     write_pairs(folder / "pairs.jsonl", pairs)
     return pairs
+
+
+def candidates(
+    model: Model,
+    tasks: Sequence[tuple[int, Task]],
+    plan: Plan,
+    judge: Judge,
+    number: int,
+    seed: int,
+    *,
+    batch: int = 64,
+) -> list[dict[str, Any]]:
+    """``number`` replies to each (place in the list of all tasks, task), judged: a row of candidates.jsonl for each."""
+    many = [task for _, task in tasks for _ in range(number)]
+    seeds = [one for i, _ in tasks for one in _seeds(seed, i, number)]
+    samples = rollout(model, many, plan, seeds, batch=batch)
+    verdicts = judge(samples)
+    if len(verdicts) != len(samples):
+        raise ValueError(f"the judge gave {len(verdicts)} verdicts for {len(samples)} samples")
+    judged = iter(zip(samples, verdicts, strict=True))
+    rows = []
+    for _, task in tasks:
+        replies = [
+            {"seed": sample.seed, "reply": _bare(sample.reply), "score": verdict.score}
+            for sample, verdict in islice(judged, number)
+        ]
+        about: dict[str, Any] = {"id": task.id or task.prompt[-1].text, "prompt": task.prompt[-1].text}
+        rows.append({**about, "facts": dict(task.facts), "candidates": replies})
+    return rows
 
 
 def summary(folder: Path) -> dict[str, float]:
@@ -173,7 +190,8 @@ def _seeds(seed: int, task: int, number: int) -> list[int]:
     return Noise.of([seed] * number).fork(f"mine {task}", list(range(number))).seed.tolist()
 
 
-def _pairs(row: dict[str, Any], task: Task, how: Mining) -> Iterator[Preference]:
+def pairs_of(row: dict[str, Any], task: Task, how: Mining) -> Iterator[Preference]:
+    """The pairs of one prompt's judged replies, by the rule."""
     judged = [c for c in row["candidates"] if c["score"] is not None]
     if how.rule == "random":
         rng = random.Random(f"{how.seed}/{row['id']}")
