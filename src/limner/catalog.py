@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limner.models.base import Model
+    from limner.models.plan import Outline
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT = "tiny-mmada"
@@ -35,6 +36,13 @@ FAMILIES: dict[str, str] = {
 CONVERTERS: dict[str, str] = {
     "mmada": "limner.models.mmada.convert:convert",
     "showo": "limner.models.showo.convert:convert",
+}
+# family -> "module" whose ``outline`` says what a model takes before it is loaded, and whose ``NAMES`` were released
+OUTLINES: dict[str, str] = {
+    "mmada": "limner.models.mmada.sizes",
+    "showo": "limner.models.showo.sizes",
+    "mindomni": "limner.models.mindomni.sizes",
+    "nexusgen": "limner.models.nexusgen.sizes",
 }
 # what released configs call a family
 MODEL_TYPES: dict[str, str] = {"mmada": "mmada", "llada": "mmada", "Showo": "showo", "qwen2_5_vl": "nexusgen"}
@@ -220,6 +228,29 @@ def load_model(name_or_path: str | Path, *, device: str = "cpu", dtype: str = "f
         raise ValueError(f"{unknown[0]}= is no option of the family {family.family}; it takes: {takes}")
     options = companions(name_or_path, folder, options)
     return family.load(folder, device=device, dtype=getattr(torch, dtype), **options).eval()
+
+
+def outline(name: str) -> Outline:
+    """What a model is made of, without its weights: a released one by name (nexus-gen-v2), one inside the package, or
+    one in a folder. Nothing is downloaded. Raises ValueError for any other."""
+    released: list[str] = []
+    for module in OUTLINES.values():
+        sizes = import_module(module)
+        if name in sizes.NAMES:
+            found: Outline = sizes.outline(name, None)
+            return found
+        released += sizes.NAMES
+    if name not in names() and not Path(name).expanduser().is_dir():
+        raise ValueError(
+            f"no model called {name!r} can be planned; released ones are {', '.join(sorted(released))}; inside the "
+            f"package are {', '.join(names())}; or give a checkpoint folder"
+        )
+    folder = find(name)
+    family = read_config(folder)["family"]
+    if family not in OUTLINES:
+        raise ValueError(f"the family {family} has no plan; families that do: {', '.join(OUTLINES)}")
+    made: Outline = import_module(OUTLINES[family]).outline(name, folder)
+    return made
 
 
 def describe() -> list[dict[str, Any]]:
