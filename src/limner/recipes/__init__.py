@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limner.train.run import Run
@@ -43,16 +44,22 @@ RECIPES: dict[str, str] = {
     "mmada.tiny_stage_one": "limner.recipes.tiny_mmada:tiny_stage_one",
     "mmada.tiny_stage_two": "limner.recipes.tiny_mmada:tiny_stage_two",
     "mmada.tiny_unigrpo": "limner.recipes.tiny_unigrpo:tiny_unigrpo",
+    "sft": "limner.recipes.messages:sft",
     "world.detector": "limner.recipes.world:detector",
 }
 
 ROUNDS = "cot.iterative_dpo"  # several runs, one after another: see ``cot_rounds``
 
 
-def recipe(name: str) -> Run:
-    """The run that a recipe describes. Raises ValueError for an unknown name."""
+def recipe(name: str, **options: Any) -> Run:
+    """The run that a recipe describes; ``options`` are its function's own. Raises ValueError for an unknown name and
+    for options that the recipe does not take."""
     if name not in RECIPES:
         raise ValueError(f"no recipe called {name!r}; there are: {', '.join([*RECIPES, ROUNDS])}")
     module, function = RECIPES[name].split(":")
-    run: Run = getattr(import_module(module), function)()
+    make = getattr(import_module(module), function)
+    unknown = [option for option in options if option not in inspect.signature(make).parameters]
+    if unknown:
+        raise ValueError(f"the recipe {name} takes no {unknown[0]}; leave out --{unknown[0].replace('_', '-')}")
+    run: Run = make(**options)
     return run

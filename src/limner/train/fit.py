@@ -4,6 +4,7 @@ A run leaves a folder:
 
     config.json       the run as data; versions, once more after every change; digests of the weights it began with
     numbers.jsonl     one JSON line every `log_every` steps: means since the line before
+    validation.jsonl  one JSON line every `validate_every` steps: what `Run.validate` found with the averaged weights
     checkpoints/      the newest `keep`, each enough to go on bit for bit on the same machine
     samples/          what `Run.sample` drew with the averaged weights
     released/         what `Run.finish` wrote with the averaged weights
@@ -22,7 +23,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,10 @@ from limner.train.data import prefetched, seed_of, to_device
 from limner.train.optim import EMA, Optimizers, clip_gradient
 from limner.train.report import Numbers, shown
 from limner.train.run import DTYPES, FREE, Run
+from limner.train.track import tracked
 
 RESERVED = frozenset({"step", "loss", "lr", "gradient_norm", "samples_per_second", "cpu_seconds", "wall_seconds"})
+RESERVED |= {"tokens_per_second"}
 
 
 @dataclass(frozen=True)
@@ -153,10 +156,12 @@ def fit(
     device: torch.device | str = "cpu",
     progress: bool = True,
     console: Console | None = None,
+    track: Sequence[str] = (),
 ) -> FitResult:
     """Train until `run.steps` updates are done, going on from the folder's newest checkpoint where there is one.
 
-    Raises ValueError where the folder holds a run with other settings (or any run, with `resume=False`), Diverged where
+    `track` names trackers that are told the same numbers as the JSON lines, see `train.track`. Raises ValueError where
+    the folder holds a run with other settings (or any run, with `resume=False`), Diverged where
     the loss or the gradient is no number, and Interrupted (a KeyboardInterrupt) after Ctrl-C or SIGTERM, once a
     checkpoint is written.
     """
@@ -177,6 +182,7 @@ def fit(
         optimizers = made if isinstance(made, Optimizers) else Optimizers(made)
         ema = EMA(model, run.ema)
         numbers = Numbers(folder / "numbers.jsonl")
+        numbers.trackers = stack.enter_context(tracked(track, run.name, folder, run.config()))
         saved = checkpoint.find(folder)
         _claim(run, folder, model, device, step=int(saved[-1].name.removeprefix("step-")) if saved else 0)
         first = 0
@@ -233,16 +239,19 @@ def _loop(
                 ema.update(model)
             done = step + 1
 
-            numbers.add(values)
+            numbers.add(values, batch)
             numbers.seconds["cpu_seconds"] = spent["cpu_seconds"] + time.process_time() - cpu
             numbers.seconds["wall_seconds"] = spent["wall_seconds"] + time.perf_counter() - wall
             if done % run.log_every == 0 or done == run.steps:
                 numbers.write(done, run.lr * factor(step), run.batch_size)
-            show(done, values["loss"], numbers.last)
+            show(done, values["loss"], numbers.headline())
             if run.sample and run.sample_every and (done % run.sample_every == 0 or done == run.steps):
                 (folder / "samples").mkdir(exist_ok=True)
                 with ema.swapped(model) if run.ema else _evaluating(model), torch.no_grad():
                     run.sample(model, folder / "samples", done)
+            if run.validate and run.validate_every and (done % run.validate_every == 0 or done == run.steps):
+                with ema.swapped(model) if run.ema else _evaluating(model), torch.no_grad():
+                    numbers.validate(done, run.validate(model, done))
             if done % run.checkpoint_every == 0 or done == run.steps or stop.number:
                 counters = {"step": done, "numbers": numbers.state()}
                 checkpoint.save(folder, model, optimizers, ema, counters, keep=run.keep)

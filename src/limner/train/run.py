@@ -25,10 +25,10 @@ from limner.train.optim import SCHEDULES, Optimizers, Schedule, adamw
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-CALLABLES = frozenset({"build", "objective", "batches", "optimizer", "sample", "finish"})
+CALLABLES = frozenset({"build", "objective", "batches", "optimizer", "sample", "validate", "finish"})
 
 # Fields that change what is reported and how fast, but never a weight: they may differ when a run is resumed.
-FREE = frozenset({"log_every", "sample_every", "checkpoint_every", "keep", "prefetch"})
+FREE = frozenset({"log_every", "sample_every", "validate_every", "checkpoint_every", "keep", "prefetch"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ class Run:
     optimizer: Callable[[nn.Module, float, float], Optimizers | torch.optim.Optimizer] = adamw
     # (model with averaged weights, folder, step): writes a sheet of samples.
     sample: Callable[[nn.Module, Path, int], None] | None = None
+    # (model with averaged weights, step) -> numbers on what was never trained on; "loss" or "score" is the headline.
+    validate: Callable[[nn.Module, int], Mapping[str, float]] | None = None
     # (model with averaged weights, folder): writes the released checkpoint.
     finish: Callable[[nn.Module, Path], None] | None = None
 
@@ -65,6 +67,7 @@ class Run:
     prefetch: int = 2  # batches made ahead in the background; 0: none
     log_every: int = 20
     sample_every: int = 0  # 0: never
+    validate_every: int = 0  # 0: never
     checkpoint_every: int = 500
     keep: int = 2  # checkpoints kept
     settings: Mapping[str, Any] = field(default_factory=dict)  # the recipe's own, as JSON
@@ -73,7 +76,7 @@ class Run:
         for name in ("steps", "batch_size", "threads", "log_every", "checkpoint_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} in run {self.name!r} must be at least 1")
-        for name in ("warmup", "sample_every", "prefetch", "clip", "weight_decay", "lr"):
+        for name in ("warmup", "sample_every", "validate_every", "prefetch", "clip", "weight_decay", "lr"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} in run {self.name!r} must not be negative")
         for name in ("hold", "floor"):
