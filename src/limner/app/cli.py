@@ -16,13 +16,17 @@ from tyro.extras import SubcommandApp
 
 from limner import __version__
 from limner.app.ask import Ask, Fill, Say
+from limner.app.batch import Batch
 from limner.app.convert import Convert
+from limner.app.data import DataImport, DataShow, DataStats, DataValidate
 from limner.app.demo import Demo
 from limner.app.evaluate import EvalWorld
 from limner.app.generate import Generate
 from limner.app.inpaint import Extend, Inpaint
+from limner.app.judge import JudgeServe
 from limner.app.mine import Mine
 from limner.app.models import Models
+from limner.app.plan import Plan
 from limner.app.serve.command import Serve
 from limner.app.suite import EvalSuite, Gate, Score
 from limner.app.train import Train
@@ -42,15 +46,24 @@ COMMANDS: dict[str, type] = {
     "gate": Gate,
     "train": Train,
     "mine": Mine,
+    "batch": Batch,
+    "judge serve": JudgeServe,
     "world show": WorldShow,
     "world export": WorldExport,
     "serve": Serve,
+    "data validate": DataValidate,
+    "data stats": DataStats,
+    "data show": DataShow,
+    "data import": DataImport,
     "models": Models,
+    "plan": Plan,
     "convert": Convert,
     "demo": Demo,
 }
 GROUPS: dict[str, str] = {
     "eval": "Measure a model.",
+    "judge": "Judges for other processes.",
+    "data": "Rows of messages: check, count, look at, import.",
     "world": "Look at the picture world, or take data from it.",
 }
 MISSING = "cannot open shared object file"  # what the loader says when a system library is not there

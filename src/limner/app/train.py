@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from limner.app.console import Device, Json, json_line, line
 
 RECIPES_OWN = "(default: the recipe's own)"
+_DATA = "Rows to learn from, for sft; several with their weights, as in --data a.jsonl --data b.parquet@0.3."
+_VALIDATE = "Measure success on the picture world, or the loss on held-out rows, while training."
+_TRACK = "Tell the numbers a tracker too: tensorboard, wandb, trackio, ...; the JSON lines are always written."
+_BROKEN = "A broken row of --data ends the run (default), or is left out and written to broken.jsonl in its folder."
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,20 @@ class Train:
                                                 help_behavior_hint="(default: 3)")] = None  # fmt: skip
     guide: Annotated[str, tyro.conf.arg(metavar="JUDGE", help="A judge that is asked while cot.iterative_dpo trains.",
                                         help_behavior_hint="(default: none)")] = ""  # fmt: skip
+    data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FILE", help=_DATA)] = ()
+    model: Annotated[str, tyro.conf.arg(metavar="MODEL", help="What sft begins from.",
+                                        help_behavior_hint="(default: tiny-mmada)")] = ""  # fmt: skip
+    broken: Annotated[Literal["stop", "skip"] | None, tyro.conf.arg(help=_BROKEN)] = None
+    by_length: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(
+        help="Rows of like length share a batch, with sft.")] = False  # fmt: skip
+    batch_size: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=RECIPES_OWN)] = None
+    """Rows of an update."""
+    lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=RECIPES_OWN)] = None
+    """Peak learning rate."""
+    validate: Annotated[str, tyro.conf.arg(metavar="world|FILE", help=_VALIDATE,
+                                           help_behavior_hint="(default: nothing)")] = ""  # fmt: skip
+    validate_every: Annotated[int, tyro.conf.arg(help="Updates between two validations.")] = 500
+    track: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME", help=_TRACK)] = ()
     device: Device = "cpu"
     json: Json = False
 
@@ -44,17 +62,24 @@ class Train:
         if self.rounds is not None or self.guide:
             raise ValueError(f"--rounds and --guide are for {ROUNDS}; leave them out with {self.recipe}")
 
-        for name in ("steps", "threads"):
+        for name in ("steps", "threads", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"--{name} {value}: give 1 or more")
-        wished: dict[str, Any] = {"steps": self.steps, "seed": self.seed, "threads": self.threads}
-        run = replace(recipe(self.recipe), **{name: value for name, value in wished.items() if value is not None})
+                raise ValueError(f"--{name.replace('_', '-')} {value}: give 1 or more")
+        folder = self.folder or Path("runs") / self.recipe
+        names = ("steps", "seed", "threads", "batch_size", "lr")
+        wished: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        run = replace(recipe(self.recipe, **self._options(folder)), **wished)
+        if self.validate:
+            from limner.recipes.validation import named
+
+            if self.validate_every < 1:
+                raise ValueError(f"--validate-every {self.validate_every}: give 1 or more")
+            run = replace(run, validate=named(self.validate), validate_every=self.validate_every)
         from limner.train.fit import Interrupted, fit
 
-        folder = self.folder or Path("runs") / self.recipe
         try:
-            result = fit(run, folder, resume=True, device=self.device, progress=not self.json)
+            result = fit(run, folder, resume=True, device=self.device, progress=not self.json, track=self.track)
         except Interrupted as stopped:
             print(f"limner: {stopped}", file=sys.stderr)
             return stopped.status
@@ -67,6 +92,14 @@ class Train:
         if released:
             line("model", released)
         return 0
+
+    def _options(self, folder: Path) -> dict[str, Any]:
+        """What is said to the recipe's function."""
+        found: dict[str, Any] = {"data": self.data, "model": self.model, "broken": self.broken}
+        found |= {"by_length": self.by_length}
+        if self.broken == "skip":
+            found["report"] = str(folder / "broken.jsonl")
+        return {name: value for name, value in found.items() if value}
 
     def _in_rounds(self) -> int:
         """`cot.iterative_dpo`: rounds of mining and alignment."""

@@ -21,7 +21,7 @@ _WAY = (
 )
 _JUDGE = (
     "Who judges: self (the generator), scenes (exact, for prompts such as 'three red apples'), clip, llava:FOLDER, "
-    "URL#MODEL, or a model's name or folder."
+    "URL#MODEL, reward:URL, or a model's name or folder."
 )
 Ways = Annotated[Way | None, tyro.conf.arg(metavar="WAY", help=_WAY, help_behavior_hint="(default: no choosing)")]
 Judge = Annotated[str, tyro.conf.arg(metavar="JUDGE", help=_JUDGE)]
