@@ -5,7 +5,7 @@ import threading
 import pytest
 from live import PATIENCE, until
 
-from limner.app.serve.engine import Engine
+from limner.app.serve.engine import APART, Engine
 from limner.app.serve.events import Done, Failed, Preview, Words
 from limner.app.serve.jobs import Busy, Choosing, Closing, Job, shown_steps
 from limner.request import Request
@@ -227,6 +227,23 @@ def test_a_search_is_given_up_between_two_passes(engine, monkeypatch):
     engine.submit(each)
     until(lambda: engine.inside == 0)
     assert not heard.of(Done) and len(seen) <= 5
+
+
+def test_who_leaves_the_line_of_searches_frees_the_place_at_once(engine):
+    engine.turns.take()  # nobody gets on
+    try:
+        jobs = [job(DRAW, 0, choosing=Choosing("orm", 3)) for _ in range(APART + 2)]
+        for each, _ in jobs:
+            engine.submit(each)
+        until(lambda: len(engine._line) == 2)
+        assert engine.inside == APART + 2
+        jobs[-1][0].cancel()
+        assert engine.inside == APART + 1
+    finally:
+        engine.turns.give()
+    for _, heard in jobs[:-1]:
+        assert heard.over.wait(PATIENCE) and heard.of(Done)
+    assert not jobs[-1][1].events
 
 
 def test_closing_tells_everybody(models, monkeypatch):

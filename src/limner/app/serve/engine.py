@@ -2,7 +2,7 @@
 
 A few threads share a model. The stepper takes rows that wait for the same kind of part, with the same ask, as one lane,
 and has every lane step once in turn. Painters turn finished values into pictures meanwhile. What is more than rows
-of a plan (windows of an altered picture, blanks, a search with a verifier) runs apart, in a thread that takes turns
+of a plan (windows of an altered picture, blanks, a search with a verifier) runs apart, in threads that take turns
 with the stepper before every step. A row alone has the bytes of the row in a batch, so who else asks changes nothing.
 """
 
@@ -34,6 +34,7 @@ from limner.parts import Image, Part, Sample, Task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+APART = 3  # jobs that run apart at a time
 PAINTERS = min(4, os.cpu_count() or 1)
 PACE = 0.1  # weight of the latest row in the mean seconds between finished rows
 LONGEST_WAIT = 60  # seconds that a client is told to wait at most
@@ -52,14 +53,16 @@ class Engine:
         self._inside = 0  # rows that were let in and have not ended
         self._closed = False
         self._pace, self._last_end = 1.0, 0.0
-        self._apart: set[Job] = set()
+        self._apart: set[Job] = set()  # in the hands of a thread
+        self._line: deque[tuple[Job, list[Row]]] = deque()  # apart too, and waiting for one
         name = limner.name
         self._painter = itertools.count()
         # what is made of a row is painted by one thread, in its order
         self._painters = [ThreadPoolExecutor(1, thread_name_prefix=f"paint {name}") for _ in range(PAINTERS)]
-        self._other = ThreadPoolExecutor(1, thread_name_prefix=f"apart {name}")
-        self._stepper = threading.Thread(target=self._run, name=f"step {name}", daemon=True)
-        self._stepper.start()
+        makers = [(self._run, "step"), *[(self._run_apart, "apart")] * APART]
+        self._threads = [threading.Thread(target=run, name=f"{kind} {name}", daemon=True) for run, kind in makers]
+        for thread in self._threads:
+            thread.start()
 
     # what others call
 
@@ -77,21 +80,23 @@ class Engine:
         with self._bell:
             if self._closed:
                 raise Closing
+            self._clear()
             if self._inside and self._inside + len(rows) > self.rows + self.queue:
                 self.meter.count("refused")
                 raise Busy(self._wait())
             self._inside += len(rows)
             if job.apart:
-                self._apart.add(job)
-                self._other.submit(self._carry_out, job, rows)
+                self._line.append((job, rows))
             else:
                 self._waiting.extend(rows)
-                self._bell.notify()
+            self._bell.notify_all()
 
     @property
     def inside(self) -> int:
         """Rows that were let in and have not ended."""
-        return self._inside
+        with self._bell:
+            self._clear()
+            return self._inside
 
     @property
     def in_work(self) -> int:
@@ -105,12 +110,12 @@ class Engine:
                 return
             self._closed = True
             jobs = {row.job for row in self._waiting} | {row.job for lane in self._lanes for row in lane.rows}
-            jobs |= self._apart
-            self._bell.notify()
+            jobs |= self._apart | {job for job, _ in self._line}
+            self._bell.notify_all()
         for job in jobs:
             job.fail(Closing())
-        self._stepper.join()
-        self._other.shutdown(cancel_futures=True)
+        for thread in self._threads:
+            thread.join()
         for painter in self._painters:
             painter.shutdown(cancel_futures=True)
 
@@ -142,8 +147,8 @@ class Engine:
 
     def _admitted(self) -> list[list[Row]]:
         """Rows that wait and for which there is room, in groups with the same ask."""
-        self._end([row for row in self._waiting if row.job.gone])
-        waiting = [row for row in self._waiting if not row.job.gone]
+        self._clear()
+        waiting = list(self._waiting)
         room = self.rows - self.in_work
         groups: list[list[Row]] = []
         while waiting and room > 0:
@@ -154,6 +159,13 @@ class Engine:
             groups.append(group)
         self._waiting = deque(waiting)
         return groups
+
+    def _clear(self) -> None:
+        """Take those out of the line for whom nobody waits any more."""
+        self._end([row for row in self._waiting if row.job.gone])
+        self._waiting = deque(row for row in self._waiting if not row.job.gone)
+        self._end([row for job, rows in self._line if job.gone for row in rows])
+        self._line = deque((job, rows) for job, rows in self._line if not job.gone)
 
     def _begin(self, rows: Sequence[Row]) -> None:
         try:
@@ -272,7 +284,7 @@ class Engine:
         if not row.complete and not row.job.gone:
             with self._bell:
                 self._waiting.appendleft(row)
-                self._bell.notify()
+                self._bell.notify_all()
             return
         self._end([row])
         if row.job.gone:
@@ -300,6 +312,16 @@ class Engine:
         if job.gone and not isinstance(error, ValueError):  # nobody else will tell
             LOG.error("a job failed that nobody waits for", exc_info=error)
         job.fail(error)
+
+    def _run_apart(self) -> None:
+        while True:
+            with self._bell:
+                self._bell.wait_for(lambda: self._closed or self._line)
+                if self._closed:
+                    return
+                job, rows = self._line.popleft()
+                self._apart.add(job)
+            self._carry_out(job, rows)
 
     def _carry_out(self, job: Job, rows: Sequence[Row]) -> None:
         try:
