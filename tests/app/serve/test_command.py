@@ -70,7 +70,8 @@ def test_killed_in_the_middle_and_begun_again_it_answers_as_before(echo, tmp_pat
         for thread in asking:
             thread.join()
         assert ends
-    second = Process(echo, "--port", str(first.port))
+    second = Process(echo, "--port", str(first.port), "--json")
+    assert json.loads(second.line) == {"models": [echo], "url": first.base}
     try:
         ready(second.base)
         with second.client() as client:

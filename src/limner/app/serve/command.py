@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from limner import catalog
-from limner.app.console import Device
+from limner.app.console import Device, Json
 from limner.app.serve.settings import Settings
 
 KEY = "LIMNER_API_KEY"
@@ -40,6 +40,7 @@ class Serve:
     """The most bytes of a request."""
     most_pixels: int = Settings.pixels
     """The most pixels of a picture, given or drawn."""
+    json: Json = False
 
     def run(self) -> int:
         """Load the models and serve until interrupted."""
@@ -53,7 +54,7 @@ class Serve:
             from limner.app.serve.run import serve
         except ImportError as error:
             raise ValueError(f"serving needs {error.name}: pip install 'limner[serve]'") from error
-        return serve(named, settings, self.device)
+        return serve(named, settings, self.device, self.json)
 
     def settings(self) -> Settings:
         """The settings; ValueError for impossible ones."""

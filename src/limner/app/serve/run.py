@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import uvicorn
 
 from limner.answer import Limner
-from limner.app.console import line
+from limner.app.console import json_line, line
 from limner.app.serve import log
 from limner.app.serve.application import create_app
 from limner.app.serve.settings import Settings
@@ -16,14 +16,19 @@ from limner.app.serve.settings import Settings
 GRACE = 10  # seconds that answers in the making have when the server is told to end
 
 
-def serve(models: Mapping[str, str], settings: Settings, device: str = "cpu") -> int:
-    """Serve models (name -> where they are) until interrupted; the exit status."""
+def serve(models: Mapping[str, str], settings: Settings, device: str = "cpu", json: bool = False) -> int:
+    """Serve models (name -> where they are) until interrupted; the exit status. One line says where, as JSON if so
+    wished."""
     with _bound(settings.host, settings.port) as bound:
         loaded = {name: _called(Limner.load(place, device=device), name) for name, place in models.items()}
         log.to_standard_error()
         app = create_app(loaded, settings)
         host, port = bound.getsockname()[:2]
-        line("serving", f"{', '.join(loaded)} at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+        if json:
+            json_line({"models": list(loaded), "url": url})
+        else:
+            line("serving", f"{', '.join(loaded)} at {url}")
         config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
         config.timeout_graceful_shutdown = GRACE
         uvicorn.Server(config).run(sockets=[bound])
