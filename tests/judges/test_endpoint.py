@@ -1,9 +1,6 @@
 """A served judge that answers, dawdles, fails and babbles."""
 
-import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from PIL import Image as pil
@@ -15,35 +12,6 @@ from limner.parts import Image, Sample, Task, user
 
 def sample(prompt="a red cat", seed=0):
     return Sample(Task((user(prompt),)), (Image(pil.new("RGB", (8, 8), "red")),), seed)
-
-
-@pytest.fixture
-def served():
-    """(url, requests seen, a list of answers: each a status and a body, or seconds to wait)."""
-    seen, answers = [], []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append((self.path, dict(self.headers), body))
-            answer = answers.pop(0) if len(answers) > 1 else answers[0]
-            if isinstance(answer, float):
-                time.sleep(answer)
-                answer = (200, said("yes"))
-            self.send_response(answer[0])
-            self.end_headers()
-            self.wfile.write(answer[1] if isinstance(answer[1], bytes) else json.dumps(answer[1]).encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1", seen, answers
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def said(text, **tokens):

@@ -8,30 +8,18 @@ seconds and not hours.
 
 from __future__ import annotations
 
-import base64
-import http.client
-import io
-import json
 import math
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from limner.judges.asked import Wording, conversation
+from limner.judges.served import KEY, WRONG, Served, Unanswered, told
 from limner.judges.verifier import About, Opinion, Question, unjudged
-from limner.parts import Conversation, Image, Sample
+from limner.parts import Sample
 
 FAILURES = 3  # in a row, before the rest of a call is given up
-KEY = "OPENAI_API_KEY"
-WRONG = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, IndexError)
-
-
-class _Unanswered(ValueError):
-    """There was an answer, and it cannot be read."""
 
 
 @dataclass
@@ -49,10 +37,9 @@ class Endpoint:
     about: About = field(default_factory=lambda: About("an endpoint"))
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"the endpoint {self.url!r} must begin with http:// or https://")
-        if self.timeout <= 0 or self.tries < 1 or self.together < 1:
-            raise ValueError(f"timeout={self.timeout}, tries={self.tries} and together={self.together} must be above 0")
+        self.served = Served(self.url, self.model, self.timeout, self.tries, self.key)
+        if self.together < 1:
+            raise ValueError(f"together={self.together} must be above 0")
 
     def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
         found: list[Opinion] = []
@@ -70,43 +57,17 @@ class Endpoint:
     def _one(self, question: Question, sample: Sample) -> Opinion:
         try:
             put = conversation(self.wording, question, sample)
-            opinion = self._read(self._ask(put, {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}))
+            opinion = self._read(self.served.first(put, max_tokens=1, logprobs=True, top_logprobs=20))
         except WRONG as error:
-            return unjudged(f"{self.url}: {_told(error)}")
+            return unjudged(f"{self.url}: {told(error)}")
         if question != "reflection" or opinion.says or not self.wording.critique:
             return opinion
         try:
             put = conversation(self.wording, question, sample, self.wording.critique)
-            text = str(self._ask(put, {"max_tokens": 60})["message"]["content"]).strip()
+            text = str(self.served.first(put, max_tokens=60)["message"]["content"]).strip()
         except WRONG as error:
-            return replace(opinion, text=f"no critique: {_told(error)}")
+            return replace(opinion, text=f"no critique: {told(error)}")
         return replace(opinion, text=text)
-
-    def _ask(self, put: Conversation, options: dict[str, Any]) -> dict[str, Any]:
-        """The first choice of a completion. Errors of the connection are tried again, others are not."""
-        messages = [{"role": m.role, "content": [_content(part) for part in m.parts]} for m in put]
-        body = json.dumps({"model": self.model, "messages": messages, "temperature": 0, **options}).encode()
-        headers = {"Content-Type": "application/json"}
-        secret = os.environ.get(self.key)
-        if secret:
-            headers["Authorization"] = f"Bearer {secret}"
-        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, headers)
-        for attempt in range(1, self.tries + 1):
-            try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                    text = answer.read()
-                break
-            except urllib.error.HTTPError as error:
-                if error.code not in (408, 429, 500, 502, 503, 504) or attempt == self.tries:
-                    raise
-            except OSError:
-                if attempt == self.tries:
-                    raise
-        try:
-            choice: dict[str, Any] = json.loads(text)["choices"][0]
-        except (ValueError, KeyError, TypeError, IndexError):
-            raise _Unanswered(f"its answer is no completion: {text[:80]!r}") from None
-        return choice
 
     def _read(self, choice: dict[str, Any]) -> Opinion:
         """The share of yes among the likeliest first tokens, or the word itself."""
@@ -122,25 +83,5 @@ class Endpoint:
         said = str(choice["message"]["content"]).strip()
         word = said.lower().strip(" .!,").split(" ")[0]
         if word not in shares:
-            raise _Unanswered(f"it answered {said[:40]!r} where yes or no was asked for")
+            raise Unanswered(f"it answered {said[:40]!r} where yes or no was asked for")
         return Opinion(float(word == "yes"))
-
-
-def _content(part: Any) -> dict[str, Any]:
-    if not isinstance(part, Image):
-        return {"type": "text", "text": part.text}
-    buffer = io.BytesIO()
-    part.image.convert("RGB").save(buffer, format="PNG")
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
-
-
-def _told(error: BaseException) -> str:
-    if isinstance(error, _Unanswered):
-        return str(error)
-    if isinstance(error, urllib.error.HTTPError):
-        return f"it answered {error.code} {error.reason}"
-    reason = getattr(error, "reason", error)
-    if isinstance(reason, TimeoutError):
-        return "no answer in time"
-    return f"{type(error).__name__}: {reason}"
