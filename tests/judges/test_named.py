@@ -10,6 +10,7 @@ from limner.judges.named import find_verifier
 from limner.judges.verifier import About, Judged
 from limner.models.echo import Echo
 from limner.parts import Image, Sample, Task, user
+from limner.world.detect import Detector, DetectorConfig
 
 
 def test_names_lead_to_verifiers():
@@ -29,6 +30,15 @@ def test_a_folder_is_asked_as_its_training_says(tmp_path):
     assert found.wording.outcome == "{prompt}?" and found.about.name == "mine" and found.length == 3
 
 
+def test_the_trained_reader_of_a_folder_is_a_second_judge_of_the_same_facts(tmp_path):
+    Detector(DetectorConfig(widths=(8, 8, 8), blocks=1)).save(tmp_path)
+    found = find_verifier(f"detector:{tmp_path}")
+    facts = {"include": [{"kind": "cat", "colour": "red", "count": 1}]}
+    sample = Sample(Task((user("a red cat"),), facts), (Image(pil.new("RGB", (64, 64))),))
+    (opinion,) = found("outcome", [sample])
+    assert opinion.says is False and found.about.metric == "detector"
+
+
 def test_what_fails_in_asking_leaves_candidates_unjudged():
     sample = Sample(Task((user("x"),)), (Image(pil.new("RGB", (16, 16))),))
     (opinion,) = find_verifier("self", Echo())("outcome", [sample])
@@ -42,6 +52,7 @@ def test_what_fails_in_asking_leaves_candidates_unjudged():
         ("self", "there is none"),
         ("http://x", "#MODEL"),
         ("llava:none", "config"),
+        ("detector:nowhere", "limner train world.detector"),
     ],
 )
 def test_unknown_judges_are_refused(name, said):

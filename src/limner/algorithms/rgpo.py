@@ -267,6 +267,8 @@ class RewardLearner(nn.Module):
             self._remember(exercise, now)
         numbers = {"equal_groups": float(equal.float().mean()), "tries": tries / len(many)}
         numbers |= _reported(verdicts) | self._lengths(exercise)
+        if exercise.watch is not None:
+            numbers |= exercise.watch(samples, verdicts)
         return {f"{exercise.name}_{name}": value for name, value in numbers.items()}
 
     def _make(self, exercise: Exercise, tasks: list[Task], seeds: list[int]) -> tuple[list[Sample], Tensor | None]:

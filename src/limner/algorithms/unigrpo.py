@@ -35,6 +35,7 @@ from limner.algorithms.maskgrpo import Emerging
 from limner.algorithms.noising import Noising, hide
 from limner.algorithms.policy_gradient import Clipped, Parts, Spread, averaging, clipped_objective, group_advantages
 from limner.judges.base import Judge
+from limner.judges.signs import Watch
 from limner.models.base import Model
 from limner.parts import Ask, Part, PartKind, Plan, Sample, Task, Verdict
 from limner.process.base import Draw
@@ -108,7 +109,8 @@ def maskgrpo(settings: GroupSettings) -> GroupSettings:
 @dataclass(frozen=True)
 class Exercise:
     """One kind of task to practise: ``tasks(seed, number)`` makes prompts, of which a round has ``prompts``; their
-    replies follow ``plan`` and are judged by ``judge``, whose named parts are reported."""
+    replies follow ``plan`` and are judged by ``judge``, whose named parts are reported. ``watch`` looks at the judged
+    replies for signs of a gamed reward, which are reported too (``train.alarms`` reads them)."""
 
     name: str
     plan: Plan
@@ -116,6 +118,7 @@ class Exercise:
     tasks: Callable[[int, int], list[Task]]
     prompts: int = 8
     weight: float = 1.0
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,8 @@ class GroupLearner(nn.Module):
             values = self.policy.encode([sample.reply[index] for sample in samples])
             self.get_buffer(f"{exercise.name}_values_{index}").copy_(values)
         numbers = _reported(verdicts, advantages, s.group)
+        if exercise.watch is not None:
+            numbers |= exercise.watch(samples, verdicts)
         self._made[exercise.name] = _Replies(now.seed, samples, numbers)
         if s.updates > 1:
             self._remember(exercise, now)

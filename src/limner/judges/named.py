@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from limner.models.base import Model
 
 KINDS = (
-    "self (the generator, asked yes or no), scenes (the picture world's exact reader, for prompts with facts), clip or "
-    "clip:HUB_ID, llava:FOLDER (a released reward model), URL#MODEL (an endpoint), "
-    "reward:URL (a judge in another process, see limner judge serve), or a model's name or folder"
+    "self (the generator, asked yes or no), scenes (the picture world's exact reader, for prompts with facts), "
+    "detector or detector:FOLDER (a second, trained reader for the same), clip or clip:HUB_ID, llava:FOLDER (a "
+    "released reward model), URL#MODEL (an endpoint), reward:URL (a judge in another process, see limner judge "
+    "serve), or a model's name or folder"
 )
 REWARD = "reward:"
 SCENES = "scenes"  # the metric of the picture world
+DETECTOR = "detector"  # the second reader of the picture world
 
 
 def find_verifier(name: str, model: Model | None = None, *, official: bool = False, device: str = "cpu") -> Verifier:
@@ -40,6 +42,12 @@ def _find(name: str, model: Model | None, official: bool, device: str) -> Verifi
         from limner.judges.scenes import scene_judge
 
         return Judged(scene_judge(), About("the scene judge", metric=SCENES))
+    if name == DETECTOR or name.startswith(f"{DETECTOR}:"):
+        from limner.judges.scenes import detected, scene_judge
+
+        other = name.partition(":")[2]
+        reader = detected(Path(other).expanduser() if other else None)
+        return Judged(scene_judge(reader), About("the picture world's detector", metric=DETECTOR))
     if name == "clip" or name.startswith("clip:"):
         from limner.judges.clip import CLIP, clip_scorer, fits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,15 @@ def remembering(reader: Reader = read_content) -> Reader:
         return known[key]
 
     return read
+
+
+def detected(folder: Path | None = None) -> Reader:
+    """The trained detector as a reader, of a folder or of the package: it shares nothing with the exact one, so that
+    either can be held out while the other rewards. Raises ValueError where there is none."""
+    from limner.world.detect import SHIPPED, Detector, detect
+
+    model = Detector.load(SHIPPED if folder is None else folder)
+    return lambda picture: detect([picture], model)[0].content
 
 
 def holds(facts: dict[str, Any], picture: np.ndarray, reader: Reader = read_content) -> Verdict:

@@ -24,7 +24,8 @@ from limner.algorithms.policy_gradient import Clipped
 from limner.algorithms.unigrpo import Exercise, GroupLearner, GroupSettings, Scoring, rounds, unigrpo
 from limner.catalog import PRETRAINED
 from limner.judges.base import Judge, weigh
-from limner.judges.scenes import planned, scene_judge
+from limner.judges.scenes import detected, planned, scene_judge
+from limner.judges.signs import Watch
 from limner.judges.words import right_answer, same_answer, well_formed
 from limner.models.mmada.model import MMaDA
 from limner.models.mmada.tokenizer import CLOSE
@@ -101,6 +102,15 @@ def sampled(model: MMaDA, kinds: Sequence[PartKind]) -> Plan:
     return tuple(plan)
 
 
+def watched() -> Watch:
+    """Looks for signs of a gamed reward: the trained detector is held out, where the package has it."""
+    try:
+        reader = detected()
+    except ValueError:
+        return Watch()
+    return Watch(scene_judge(reader), "scene")
+
+
 def same_words(said: str, wanted: str) -> bool:
     """Answers of the picture world: the same words, or the same number."""
     return say.words(said) == say.words(wanted) or same_answer(said, wanted)
@@ -115,7 +125,7 @@ def exercises(model: MMaDA, draw: int, think: int, look: int, speak: int) -> lis
     alone: Judge = weigh(plan=(planned(), 1.0), format=(well_formed(closed(model), follows=False), 0.1))
     worked: Judge = weigh(correct=(right_answer(same_words), 1.0), format=(form, 0.1))
     every = [
-        Exercise("draw", sampled(model, ("thinking", "image")), drawing, draw_tasks, draw),
+        Exercise("draw", sampled(model, ("thinking", "image")), drawing, draw_tasks, draw, watch=watched()),
         Exercise("think", sampled(model, ("thinking",)), alone, draw_tasks, think),
         Exercise("look", sampled(model, ("text",)), right, look_tasks, look),
         Exercise("say", sampled(model, ("thinking", "text")), worked, say_tasks, speak),

@@ -4,6 +4,7 @@ A run leaves a folder:
 
     config.json       the run as data; versions, once more after every change; digests of the weights it began with
     numbers.jsonl     one JSON line every `log_every` steps: means since the line before
+    alarms.jsonl      where an exercise is watched: signs of a gamed reward, each when it was first seen
     validation.jsonl  one JSON line every `validate_every` steps: what `Run.validate` found with the averaged weights
     checkpoints/      the newest `keep`, each enough to go on bit for bit on the same machine
     samples/          what `Run.sample` drew with the averaged weights
@@ -35,7 +36,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from limner.train import checkpoint
+from limner.judges.signs import SIGNS
+from limner.train import alarms, checkpoint
 from limner.train.data import prefetched, seed_of, to_device
 from limner.train.optim import EMA, Optimizers, clip_gradient
 from limner.train.report import Numbers, shown
@@ -244,6 +246,7 @@ def _loop(
             numbers.seconds["wall_seconds"] = spent["wall_seconds"] + time.perf_counter() - wall
             if done % run.log_every == 0 or done == run.steps:
                 numbers.write(done, run.lr * factor(step), run.batch_size)
+                _alarm(folder, done, numbers.last, screen)
             show(done, values["loss"], numbers.headline())
             if run.sample and run.sample_every and (done % run.sample_every == 0 or done == run.steps):
                 (folder / "samples").mkdir(exist_ok=True)
@@ -257,6 +260,15 @@ def _loop(
                 checkpoint.save(folder, model, optimizers, ema, counters, keep=run.keep)
             if stop.number and done < run.steps:
                 raise Interrupted(folder, done, stop.number)
+
+
+def _alarm(folder: Path, step: int, last: Mapping[str, float], screen: Console | None) -> None:
+    """Note and say what the numbers give reason for, where an exercise is watched."""
+    if not any(key.rpartition("_")[2] in SIGNS for key in last):
+        return
+    for alarm in alarms.note(folder, step):
+        if screen is not None:
+            screen.print(f"alarm, {alarm.name}, {alarm.sign}: {alarm.why}", style="bold red", highlight=False)
 
 
 def _next(batches: Iterator[Any], run: Run, step: int) -> Any:
