@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "limner needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,serve,data,cluster,track]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,serve,data,cluster,track,eval]'
 	@$(BIN)/python -c 'import skia' || { echo "skia-python (drawing) needs the system's libGL, libEGL and fontconfig;" \
 		"on Debian and Ubuntu: apt-get install libgl1 libegl1 libfontconfig1" >&2; exit 1; }
 	touch $@

@@ -222,10 +222,10 @@ def test_files_and_package_stay_small():
     # families, their recipes and the world's content grow with what there is; what they all share does not
     shared = [lines for name, lines in sizes.items() if Path(name).parts[0] not in ("models", "recipes", "world")]
     # verification (policies, search, traces, judges) and preference alignment serve every family: 2,600 lines of it
-    # the published benchmarks, each scored by its own rules, and runs that are judged apart: 1,900 lines of it
+    # the published benchmarks, each scored by its own rules, runs, judges, alarms and harnesses: 3,900 lines of it
     # the server, its limits and what it tells clients: 1,900 lines of it
     # rows of data from every kind of file, batch jobs, judges over HTTP: 2,400 lines of it
-    assert 0 < sum(shared) <= 19_000
+    assert 0 < sum(shared) <= 21_500
 
 
 def test_no_file_is_a_drawer_for_everything():

@@ -30,7 +30,7 @@ def folder_of(path, texts, golds, name="gsm8k", seeds=1, tag="all"):
 def test_missing_and_unparsed_replies_are_counted_and_worth_nothing(tmp_path):
     folder = folder_of(tmp_path, ["it is 4", "5", None, "who knows"], [4, 6, 7, 8])
     report = score.score(folder)
-    assert report["counts"] == {"judged": 2, "missing": 1, "unparsed": 1}
+    assert report["counts"] == {"judged": 2, "missing": 1, "unparsed": 1, "unanswered": 0}
     assert report["tags"]["all"]["mean"] == 0.25
     assert score.score(folder, missing="skip")["tags"]["all"]["mean"] == pytest.approx(1 / 3, abs=1e-4)
     with pytest.raises(ValueError, match="'q2', seed 0, is missing"):
@@ -111,7 +111,7 @@ def test_the_world_reader_sees_what_genevals_rules_ask_for(tmp_path):
     (tmp_path / "images").mkdir()
     Image.fromarray(render(content.scene(random.Random(0), vary=False), 64)).save(tmp_path / "images" / "a.png")
     row = {"image": "images/a.png"}
-    judge = suites.find_suite("geneval").judge
+    judge = suites.find_suite("geneval").own["fixed"][1]
 
     def verdict(*include):
         return judge(run.Item("a", "position", "", {"include": list(include)}), row, tmp_path)
@@ -120,3 +120,52 @@ def test_the_world_reader_sees_what_genevals_rules_ask_for(tmp_path):
     assert verdict(cat, dog).score == 1
     assert verdict(cat, {**dog, "position": ["left of", 0]}).why == "expected dog left of target, found right of target"
     assert verdict({"class": "cat", "count": 2}).why == "expected cat>=2, found 1"
+
+
+def test_judging_that_is_killed_at_any_write_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path, ["4", "5"], [4, 6])
+    score.score(folder)
+    page.write(folder)
+    whole = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    real, places = run.os.replace, 0
+    for at in range(3):
+        left = [at]
+
+        def replace(source, target, left=left):
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            real(source, target)
+
+        for name in ("scores.jsonl", "report.json", "report.html"):
+            (folder / name).unlink(missing_ok=True)
+        monkeypatch.setattr(run.os, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            score.score(folder)
+            page.write(folder)
+        places += 1
+        monkeypatch.setattr(run.os, "replace", real)
+        score.score(folder)
+        page.write(folder)
+        assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == whole
+    assert places == 3
+
+
+def test_official_and_fixed_protocols_read_the_same_replies_otherwise(tmp_path):
+    cases = {
+        "mmmu": ("**C**", "C", ["w", "x", "y", "z"]),
+        "pope": ("Yes.", "yes", []),
+        "mme": ("Noted: yes", "no", []),
+        "seed": ("Because of B, it is C", "B", ["x", "y", "z"]),
+        "gsm8k": ("it is 4", "#### 4", []),
+    }
+    for name, (said, gold, options) in cases.items():
+        suite = suites.find_suite(name)
+        item = run.Item("q0", "all", "?", {"answer": gold, "options": options, "group": ""})
+        found = {p: suite.own[p][1](item, {"text": said, "seed": 0}, tmp_path).score for p in suites.PROTOCOLS}
+        assert suite.own["fixed"][0] != suite.own["official"][0]
+        assert found["official"] != found["fixed"] or name == "mmmu", (name, found)
+    guessed = suites.find_suite("mmmu").own["official"][1]
+    item = run.Item("q0", "all", "?", {"answer": "C", "options": ["w", "x", "y", "z"], "group": ""})
+    drawn = {guessed(item, {"text": "?", "seed": s}, tmp_path).why for s in range(40)}
+    assert drawn == {f"guessed {letter}" for letter in "ABCD"}

@@ -28,7 +28,7 @@ from limner.app.mine import Mine
 from limner.app.models import Models
 from limner.app.plan import Plan
 from limner.app.serve.command import Serve
-from limner.app.suite import EvalSuite, Gate, Score
+from limner.app.suite import EvalModel, Gate, Score
 from limner.app.train import Train
 from limner.app.world import WorldExport, WorldShow
 
@@ -41,7 +41,7 @@ COMMANDS: dict[str, type] = {
     "say": Say,
     "fill": Fill,
     "eval world": EvalWorld,
-    "eval suite": EvalSuite,
+    "eval model": EvalModel,
     "score": Score,
     "gate": Gate,
     "train": Train,
@@ -61,7 +61,7 @@ COMMANDS: dict[str, type] = {
     "demo": Demo,
 }
 GROUPS: dict[str, str] = {
-    "eval": "Measure a model.",
+    "eval": "Measure a model: limner eval MODEL --suite NAME is limner eval model MODEL --suite NAME.",
     "judge": "Judges for other processes.",
     "data": "Rows of messages: check, count, look at, import.",
     "world": "Look at the picture world, or take data from it.",
@@ -87,6 +87,13 @@ def _app() -> SubcommandApp:
     return app
 
 
+def _whole(arguments: Sequence[str]) -> list[str]:
+    """`eval MODEL ...` with the name of its command in between."""
+    known = [path.split()[1] for path in COMMANDS if path.startswith("eval ")]
+    short = len(arguments) > 1 and arguments[0] == "eval" and arguments[1] not in (*known, "-h", "--help")
+    return [arguments[0], "model", *arguments[1:]] if short else list(arguments)
+
+
 def _sentence(box: str) -> str:
     """The first paragraph below the title of a boxed message, as one line."""
     words: list[str] = []
@@ -102,9 +109,10 @@ def _sentence(box: str) -> str:
 def parse(arguments: Sequence[str]) -> Command:
     """The command that is meant. Raises SystemExit(0) after help, ValueError for arguments that cannot be read."""
     complaint = io.StringIO()
+    arguments = _whole(arguments)
     try:
         with contextlib.redirect_stderr(complaint):
-            command = _app().cli(args=list(arguments), prog="limner", description=DESCRIPTION)
+            command = _app().cli(args=arguments, prog="limner", description=DESCRIPTION)
     except SystemExit as end:
         if end.code:
             known = next((path for path in COMMANDS if path.split() == list(arguments[: len(path.split())])), "")

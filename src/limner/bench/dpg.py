@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 Protocol = Literal["official", "fixed"]
-COLUMNS = ("item_id", "proposition_id", "dependency", "tuple", "question_natural_language")
+COLUMNS = ("item_id", "text", "proposition_id", "dependency", "tuple", "question_natural_language")
 BLOB = "98457fc9901943f51ff9a30367250fc292533bed"  # git's id of the published question file
 
 
@@ -55,16 +55,14 @@ def by_item(rows: Sequence[Mapping[str, Any]], protocol: Protocol = "fixed") -> 
     return items
 
 
-def read(path: Path, protocol: Protocol = "fixed") -> dict[str, list[Question]]:
-    """The questions of the published CSV file."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: fetch dpg_bench.csv of the ELLA repository (git blob {BLOB})")
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of the published CSV file. Raises ValueError where it lacks columns."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
     missing = [name for name in COLUMNS if not rows or name not in rows[0]]
     if missing:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; wanted {', '.join(COLUMNS)}")
-    return by_item(rows, protocol)
+    return rows
 
 
 def image_score(

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 INVALID = "[invalid]"
+PATIENCE = 60  # seconds for one symbolic comparison
 _GSM8K = {"strict": r"#### (-?[0-9.,]+)", "cot_strict": r"The answer is (-?[0-9.,]+)."}
 _LOOSE = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
 GsmRule = Literal["strict", "flexible", "cot_strict"]
@@ -116,12 +117,16 @@ def _gold(solution: str) -> str:
 
 
 def verified(reply: str, solution: str) -> bool:
-    """Whether ``math-verify`` finds the reply's last expression equal to the solution's; the most lenient verdict."""
+    """Whether ``math-verify`` finds the reply's last expression equal to the solution's; the most lenient verdict.
+
+    Its own limit of five seconds would make a verdict depend on how busy the machine is; ``PATIENCE`` is longer.
+    """
     try:
-        from math_verify import parse, verify  # type: ignore[import-not-found, unused-ignore]
+        from math_verify import parse, verify
     except ImportError:
         raise ValueError("symbolic comparison needs math-verify: pip install 'limner[eval]'") from None
-    return bool(verify(parse(solution), parse(reply)))
+    gold, said = (parse(text, parsing_timeout=PATIENCE) for text in (solution, reply))
+    return bool(verify(gold, said, timeout_seconds=PATIENCE))
 
 
 def multiple_choice(logs: Sequence[float], choices: Sequence[str], gold: int) -> tuple[bool, bool]:

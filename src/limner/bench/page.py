@@ -9,7 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from limner.bench.run import rows_of, write_whole
+from limner.bench.alarms import against
+from limner.bench.run import cost_of, rows_of, write_whole
 from limner.bench.score import Axis, gate, report_of, scores_of
 
 SHOWN = 6  # pictures a group
@@ -17,7 +18,7 @@ MOVED = 10  # prompts with the largest change
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}
-td.n{text-align:right;font-variant-numeric:tabular-nums}.bad{color:#a11}.good{color:#161}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.bad{color:#a11}.good{color:#161}
 .grid{display:flex;flex-wrap:wrap;gap:.8rem}figure{margin:0;width:9rem;font-size:12px}
 figure img{width:9rem;height:9rem;object-fit:contain;image-rendering:pixelated;background:#eee}
 pre{white-space:pre-wrap;background:#f5f5f5;padding:.6rem;font-size:12px}
@@ -29,14 +30,16 @@ def write(folder: Path, baseline: Path | None = None) -> Path:
     report, scores = report_of(folder), scores_of(folder)
     rows = {(row["id"], row["seed"]): row for row in rows_of(folder)}
     manifest, counts = report["manifest"], report["counts"]
+    tags = [*dict.fromkeys(line["tag"] for line in scores), "all"]
     title = f"{manifest['model']} on {report['benchmark']}"
+    lost = ", ".join(f"{counts[state]} {state}" for state in ("missing", "unparsed", "unanswered"))
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>{manifest['count']} prompts, {manifest['seeds']} samples each. Judged by: {escape(report['protocol'])}. "
-        f"{counts['judged']} judged, {counts['missing']} missing, {counts['unparsed']} unparsed "
-        f"(policy for missing: {escape(report['missing_policy'])}).</p>",
+        f"<p>{manifest['count']} prompts, {manifest['seeds']} of each. Judged by: {escape(report['protocol'])}. "
+        f"{counts['judged']} judged, {lost} (policy for missing: {escape(report['missing_policy'])}).</p>",
+        *_alarms(report, baseline),
         "<h2>Success by group</h2>",
-        _shares(report["tags"]),
+        _shares({tag: report["tags"][tag] for tag in tags}, report["passes"]),
     ]
     if report["official"]:
         parts += [
@@ -46,12 +49,43 @@ def write(folder: Path, baseline: Path | None = None) -> Path:
     if baseline is not None:
         axes = gate(folder, baseline)
         parts += [f"<h2>Against {escape(str(baseline))}</h2>", _axes(axes), _moved(scores, scores_of(baseline), rows)]
+    parts += ["<h2>Cost</h2>", _costs(folder, baseline)]
     parts += ["<h2>Samples</h2>", *_groups(folder, scores, rows)]
     parts += ["<h2>Manifest</h2>", f"<pre>{escape(json.dumps(manifest, indent=1, sort_keys=True))}</pre>"]
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title><style>{_STYLE}</style>"
     path = folder / "report.html"
     write_whole(path, page + "\n".join(parts) + "</html>\n")
     return path
+
+
+def _alarms(report: Mapping[str, Any], baseline: Path | None) -> list[str]:
+    """What gives reason to doubt the score, and the signs that it was taken from."""
+    signs = report.get("signs")
+    if signs is None:
+        return []
+    raised = list(signs["alarms"])
+    if baseline is not None:
+        raised += against(signs, report_of(baseline).get("signs", {}))
+    means = [f"{name} {v['mean']:.4g}" for name, v in signs.items() if isinstance(v, dict) and "mean" in v]
+    return [*(f"<p class='bad'>Alarm: {escape(words)}</p>" for words in raised), f"<p>Signs: {', '.join(means)}.</p>"]
+
+
+def _costs(folder: Path, baseline: Path | None) -> str:
+    rows = []
+    for name, where in (("this run", folder), ("baseline", baseline)):
+        if where is not None:
+            cost = cost_of(where)
+            rows.append(
+                f"<tr><td>{name}</td><td class='n'>{cost['passes_per_sample']:g}</td>"
+                f"<td class='n'>{cost['seconds_per_sample']:.3f}</td><td class='n'>{cost['seconds']:.1f}</td></tr>"
+            )
+    return _table(("", "-passes a sample", "-seconds a sample", "-seconds in all"), rows)
+
+
+def _table(names: Sequence[str], rows: Sequence[str]) -> str:
+    """A table; a name with a dash in front stands over numbers."""
+    head = "".join(f"<th class='n'>{name[1:]}</th>" if name[:1] == "-" else f"<th>{name}</th>" for name in names)
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
 def _bar(low: float, mean: float, high: float, begin: float, end: float) -> str:
@@ -69,26 +103,31 @@ def _bar(low: float, mean: float, high: float, begin: float, end: float) -> str:
     )
 
 
-def _shares(tags: Mapping[str, Any]) -> str:
+def _shares(tags: Mapping[str, Any], passes: Mapping[str, float | None]) -> str:
     rows = [
         f"<tr><td>{escape(tag)}</td><td class='n'>{v['mean']:.3f}</td>"
         f"<td class='n'>{v['low']:.3f} to {v['high']:.3f}</td>"
-        f"<td>{_bar(v['low'], v['mean'], v['high'], 0, 1)}</td><td class='n'>{v['prompts']}</td></tr>"
+        f"<td>{_bar(v['low'], v['mean'], v['high'], 0, 1)}</td><td class='n'>{v['prompts']}</td>"
+        f"<td class='n'>{_number(passes[tag])}</td></tr>"
         for tag, v in tags.items()
     ]
-    head = "<tr><th>group</th><th>mean</th><th>95% interval</th><th>0 to 1</th><th>prompts</th></tr>"
-    return f"<table>{head}{''.join(rows)}</table>"
+    return _table(("group", "-mean", "-95% interval", "0 to 1", "-prompts", "-passes"), rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 def _axes(axes: Sequence[Axis]) -> str:
     rows = [
         f"<tr class='{'bad' if a.fell else ''}'><td>{escape(a.name)}</td><td class='n'>{a.now:.3f}</td>"
         f"<td class='n'>{a.before:.3f}</td><td class='n'>{a.change:+.3f}</td><td>{_bar(a.low, a.change, a.high, -1, 1)}"
-        f"</td><td>{'fell' if a.fell else ''}</td></tr>"
+        f"</td><td class='n'>{_number(a.passes)}</td><td class='n'>{_number(a.passes_before)}</td>"
+        f"<td>{'fell' if a.fell else ''}</td></tr>"
         for a in axes
     ]
-    head = "<tr><th>group</th><th>now</th><th>before</th><th>change</th><th>-1 to 1</th><th></th></tr>"
-    return f"<table>{head}{''.join(rows)}</table>"
+    names = ("group", "-now", "-before", "-change", "from -1 to 1", "-passes", "-before", "")
+    return _table(names, rows)
 
 
 def _moved(

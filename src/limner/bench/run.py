@@ -5,6 +5,9 @@ may know), ``samples.jsonl`` (a line a sample, in order) and ``images/``. Sample
 is written at once, its pictures first. A run that was stopped goes on at the first batch that is not whole, so that
 what it ends with is, byte for byte, what an uninterrupted one writes. Times stand apart, in ``times.jsonl``. Several
 ranks write a file each.
+
+A ``Maker`` answers tasks: ``plain`` makes one sample for each seed, ``chosen`` the best of several by a verifier. Both
+say how many passes (steps that a row took part in) a sample cost, all its candidates included.
 """
 
 from __future__ import annotations
@@ -20,12 +23,46 @@ from typing import Any
 
 from PIL import Image as pil
 
+from limner.algorithms.verify.run import Method, verify
+from limner.algorithms.verify.search import SPREAD, Ledger, jobs_of
+from limner.judges.verifier import Verifier
 from limner.models.base import Model
 from limner.parts import Image, PartKind, Plan, Sample, Task, user
-from limner.turn import rollout
+from limner.turn import Step, rollout
 
-VERSION = 1
+VERSION = 2
 Progress = Callable[[str, float], None]
+Maker = Callable[[Sequence[Task], Sequence[int]], list[tuple[Sample, float]]]  # (tasks, seeds) -> samples, passes
+
+
+def plain(model: Model, plan: Plan) -> Maker:
+    """One sample for a seed."""
+
+    def make(tasks: Sequence[Task], seeds: Sequence[int]) -> list[tuple[Sample, float]]:
+        passes = [0.0] * len(tasks)
+
+        def on_step(step: Step) -> None:
+            for row, done in enumerate(step.state.done.tolist()):
+                passes[row] += not (step.finished or done)
+
+        samples = rollout(model, tasks, plan, seeds, batch=max(1, len(tasks)), on_step=on_step)
+        return list(zip(samples, passes, strict=True))
+
+    return make
+
+
+def chosen(model: Model, plan: Plan, verifier: Verifier | None, how: Method, rows: int = 64) -> Maker:
+    """The best of ``how.n`` candidates, the first of which is the one that ``plain`` makes. What the candidates of a
+    batch cost is shared equally."""
+
+    def make(tasks: Sequence[Task], seeds: Sequence[int]) -> list[tuple[Sample, float]]:
+        jobs = [job for task, seed in zip(tasks, seeds, strict=True) for job in jobs_of([task], how.n, [seed], SPREAD)]
+        ledger = Ledger()
+        found = verify(model, jobs, plan, verifier, how, rows=rows, ledger=ledger, views=False)
+        share = round((ledger.row_steps + ledger.word_steps) / len(jobs), 2)
+        return [(each.sample, share) for each in found]
+
+    return make
 
 
 @dataclass(frozen=True)
@@ -49,7 +86,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a number depends on. ``items`` is the hash of the whole prompt list, ``weights`` that of the checkpoint."""
+    """What the samples depend on. ``items`` is the hash of the whole prompt list, ``weights`` that of the checkpoint;
+    ``plan`` is the sampler: steps, guidance, temperature and limits of every part. The report has the judge."""
 
     benchmark: str
     items: str
@@ -62,6 +100,8 @@ class Manifest:
     batch: int = 16
     prompt_set: str = "original"
     candidates: int = 1
+    verify: str = "none"
+    verifier: str = ""
     version: int = VERSION
 
     def to_json(self) -> str:
@@ -94,10 +134,9 @@ def digest_of_weights(folder: Path) -> str:
 
 
 def make(
-    model: Model,
+    maker: Maker,
     items: Sequence[Item],
     manifest: Manifest,
-    plan: Plan,
     folder: Path,
     *,
     rank: int = 0,
@@ -110,38 +149,50 @@ def make(
     """
     if not 0 <= rank < ranks:
         raise ValueError(f"rank {rank} of {ranks} does not exist; ranks are counted from 0")
-    _claim(folder, manifest, items)
+    _claim(folder, manifest, items, rank)
     pairs = [(item, seed) for item in items for seed in range(manifest.seeds)]
     batches = [pairs[i : i + manifest.batch] for i in range(0, len(pairs), manifest.batch)][rank::ranks]
     name = "samples.jsonl" if ranks == 1 else f"samples-{rank}-of-{ranks}.jsonl"
     done = _whole(folder / name, manifest.batch, batches)
+    times = folder / name.replace("samples", "times")
+    cut(times)
     for number, batch in enumerate(batches):
         if number < done:
             continue
         if progress:
             progress(batch[0][0].tag, number / len(batches))
         begun = time.perf_counter()
-        tasks = [item.task() for item, _ in batch]
-        samples = rollout(model, tasks, plan, [seed for _, seed in batch], batch=manifest.batch)
-        spent = {"batch": number, "rank": rank, "samples": len(batch), "seconds": time.perf_counter() - begun}
-        made = zip(batch, samples, strict=True)
-        rows = [json.dumps(_row(folder, item, seed, sample), sort_keys=True) for (item, seed), sample in made]
-        with (folder / name).open("a", encoding="utf-8") as file:
-            file.write("".join(row + "\n" for row in rows))
-            file.flush()
-            os.fsync(file.fileno())
-        with (folder / "times.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(spent) + "\n")
+        made = maker([item.task() for item, _ in batch], [seed for _, seed in batch])
+        spent = {"batch": number, "rank": f"{rank} of {ranks}", "samples": len(batch)}
+        spent["seconds"] = time.perf_counter() - begun
+        rows = [_row(folder, item, seed, *each) for (item, seed), each in zip(batch, made, strict=True)]
+        # the time first: a batch that is written has one, a batch that is made again the last one
+        _append(times, [spent])
+        _append(folder / name, rows)
 
 
-def _claim(folder: Path, manifest: Manifest, items: Sequence[Item]) -> None:
+def cut(path: Path) -> None:
+    """Take a torn last line, of a run that was killed, off a file of lines."""
+    if path.exists():
+        with path.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _claim(folder: Path, manifest: Manifest, items: Sequence[Item], rank: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
     path = folder / "manifest.json"
     if not path.exists():
         rows = [json.dumps({**asdict(item), "facts": dict(item.facts)}, sort_keys=True) for item in items]
-        write_whole(folder / "items.jsonl", "".join(row + "\n" for row in rows))
-        write_whole(path, manifest.to_json())
+        write_whole(folder / "items.jsonl", "".join(row + "\n" for row in rows), f".{rank}")
+        write_whole(path, manifest.to_json(), f".{rank}")
         return
     there, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(manifest.to_json())
     other = [f"{k} ({there.get(k)!r:.60} there, {wanted[k]!r:.60} now)" for k in wanted if there.get(k) != wanted[k]]
@@ -149,9 +200,9 @@ def _claim(folder: Path, manifest: Manifest, items: Sequence[Item]) -> None:
         raise ValueError(f"{folder} holds another run, which differs in {', '.join(other)}; give another folder")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+def write_whole(path: Path, text: str, mark: str = "") -> None:
+    """Write a file so that it is there whole or not at all. ``mark`` keeps apart who may write it at the same time."""
+    partial = path.with_name(f".{path.name}.partial{mark}")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
 
@@ -171,8 +222,8 @@ def _whole(path: Path, size: int, batches: Sequence[Sequence[tuple[Item, int]]])
     return done
 
 
-def _row(folder: Path, item: Item, seed: int, sample: Sample) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": item.id, "tag": item.tag, "seed": seed, "prompt": item.prompt}
+def _row(folder: Path, item: Item, seed: int, sample: Sample, passes: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": item.id, "tag": item.tag, "seed": seed, "prompt": item.prompt, "passes": passes}
     row |= {"thinking": sample.thinking, "text": sample.text, "image": None}
     if sample.image is not None:
         clean = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in item.id)
@@ -200,7 +251,9 @@ def manifest_of(folder: Path) -> dict[str, Any]:
     """The manifest of a run folder. Raises ValueError where there is none."""
     path = folder / "manifest.json"
     if not path.is_file():
-        raise ValueError(f"{folder} is no run folder: it holds no manifest.json; make one with limner eval suite")
+        raise ValueError(
+            f"{folder} is no run folder: it holds no manifest.json; make one with limner eval MODEL --suite"
+        )
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
 
@@ -220,8 +273,14 @@ def rows_of(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def cost_of(folder: Path) -> dict[str, float]:
-    """Seconds in all and per sample, as far as they were noted."""
-    path = folder / "times.jsonl"
-    notes = [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
-    seconds, samples = sum(note["seconds"] for note in notes), sum(note["samples"] for note in notes)
-    return {"seconds": round(seconds, 3), "seconds_per_sample": round(seconds / samples, 4) if samples else 0.0}
+    """Passes and seconds a sample, and seconds in all: the time of a batch that was made again is its last one. Seconds
+    of batches made by several ranks at once are added."""
+    lines = [line for path in sorted(folder.glob("times*.jsonl")) for line in path.read_text().split("\n")[:-1]]
+    notes = {(note["rank"], note["batch"]): note for note in map(json.loads, lines)}
+    seconds, samples = (sum(note[name] for note in notes.values()) for name in ("seconds", "samples"))
+    passes = [row["passes"] for row in rows_of(folder) if row.get("passes") is not None]
+    return {
+        "seconds": round(seconds, 3),
+        "seconds_per_sample": round(seconds / samples, 4) if samples else 0.0,
+        "passes_per_sample": round(sum(passes) / len(passes), 2) if passes else 0.0,
+    }

@@ -1,8 +1,8 @@
 """The second half of an evaluation: a run folder judged, without the model, and compared with another run.
 
 Scoring writes ``scores.jsonl`` (a line a wanted sample) and ``report.json``; scoring twice gives the same bytes. What
-is missing or could not be read scores 0 and is counted. The unit is the prompt: intervals resample prompts, all
-samples of one together, and comparisons are paired on the prompts and seeds that both runs have.
+is missing, could not be read or was not answered by a judge scores 0 and is counted. The unit is the prompt: intervals
+resample prompts, all samples of one together, and comparisons are paired on the prompts and seeds that both runs have.
 """
 
 from __future__ import annotations
@@ -15,53 +15,93 @@ from typing import Any, Literal
 
 import numpy as np
 
-from limner.bench import suites
+from limner.bench import alarms, figures, suites
+from limner.bench.judging import OWN, Bench, Judged, Judging, Pairs, bench
 from limner.bench.run import cost_of, items_of, manifest_of, rows_of, write_whole
 from limner.bench.stats import paired, share
+from limner.judges.named import SCENES
+from limner.judges.verifier import Verifier
 
 Missing = Literal["zero", "skip", "error"]
+STATES = ("judged", "missing", "unparsed", "unanswered")
 
 
-def score(folder: Path, *, judge: suites.Judge | None = None, missing: Missing = "zero") -> dict[str, Any]:
+def score(
+    folder: Path,
+    *,
+    judge: suites.Judge | None = None,
+    missing: Missing = "zero",
+    judging: Judging = OWN,
+    held_out: Verifier | None = None,
+) -> dict[str, Any]:
     """Judge the samples of a run folder; returns the report.
 
-    ``judge`` replaces the benchmark's own. ``missing`` says what a wanted sample that is not there is worth.
+    ``judge`` replaces everything that ``judging`` names. ``missing`` says what a wanted sample that is not there is
+    worth. ``held_out`` looks at the same pictures, for the alarms (``bench.alarms``). Besides the report there are the
+    costs and how many of a judge's replies were remembered, asked for and not given.
     """
     manifest = manifest_of(folder)
     suite = suites.find_suite(manifest["benchmark"])
-    items, decide = items_of(folder), judge or suite.judge
+    items = items_of(folder)
     rows = {(row["id"], row["seed"]): row for row in rows_of(folder)}
+    own = suite.drawn and judge is None and not judging.judge
+    if own and held_out is not None and held_out.about.metric == SCENES:
+        raise ValueError(f"{held_out.about.name} judges this run already; hold out another one, such as detector")
+    by = _callers(judge, folder) if judge is not None else bench(suite, folder, judging, manifest["model"])
+    wanted = [(item, seed) for item in items for seed in range(manifest["seeds"])]
+    there = [(i, rows[i.id, s]) for i, s in wanted if (i.id, s) in rows and rows[i.id, s][suite.kind] is not None]
+    if missing == "error" and len(there) < len(wanted):
+        have = {(item.id, row["seed"]) for item, row in there}
+        lost = next((item.id, seed) for item, seed in wanted if (item.id, seed) not in have)
+        raise ValueError(f"{folder}: the sample of {lost[0]!r}, seed {lost[1]}, is missing; go on with the run")
+    found = {(item.id, row["seed"]): each for (item, row), each in zip(there, by.decide(there), strict=True)}
     scores = []
-    for item in items:
-        for seed in range(manifest["seeds"]):
-            row = rows.get((item.id, seed))
-            there = row is not None and row[suite.kind] is not None
-            if not there and missing == "error":
-                raise ValueError(f"{folder}: the sample of {item.id!r}, seed {seed}, is missing; go on with the run")
-            if not there and missing == "skip":
+    for item, seed in wanted:
+        line: dict[str, Any] = {"id": item.id, "tag": item.tag, "seed": seed, "why": "", "parts": {}, "passes": None}
+        judged = found.get((item.id, seed))
+        if judged is None:
+            if missing == "skip":
                 continue
-            line: dict[str, Any] = {"id": item.id, "tag": item.tag, "seed": seed, "why": "", "state": "judged"}
-            if row is None or not there:
-                line |= {"score": 0.0, "state": "missing"}
-            else:
-                verdict = decide(item, row, folder)
-                parsed = verdict.score is not None
-                line |= {"score": verdict.score or 0.0, "why": verdict.why, "state": "judged" if parsed else "unparsed"}
-            scores.append(line)
+            line |= {"score": 0.0, "state": "missing"}
+        else:
+            verdict = judged.verdict
+            line |= {"score": verdict.score or 0.0, "why": verdict.why, "state": judged.state}
+            line |= {"parts": dict(verdict.parts), "passes": rows[item.id, seed].get("passes")}
+        scores.append(line)
     if not scores:
         raise ValueError(f"{folder} holds no sample to judge; go on with the run")
-    write_whole(folder / "scores.jsonl", "".join(json.dumps(line, sort_keys=True) + "\n" for line in scores))
     report = {
         "benchmark": suite.name,
-        "protocol": suite.protocol if judge is None else "a judge of the caller's",
+        "protocol": by.protocol,
+        "judging": by.about,
         "missing_policy": missing,
         "manifest": manifest,
         "tags": _table(scores),
-        "counts": {state: sum(s["state"] == state for s in scores) for state in ("judged", "missing", "unparsed")},
-        "official": suites.own_figures(suite.name, items, rows, scores),
+        "counts": {state: sum(s["state"] == state for s in scores) for state in STATES},
+        "passes": {tag: _passes(scores, tag) for tag in [*dict.fromkeys(s["tag"] for s in scores), "all"]},
+        "official": figures.own_figures(suite.name, judging.protocol, items, rows, scores),
     }
+    if suite.kind == "image":
+        report["signs"] = alarms.signs(folder, items, scores, rows, held_out, drawn=suite.drawn and not judging.judge)
+    write_whole(folder / "scores.jsonl", "".join(json.dumps(line, sort_keys=True) + "\n" for line in scores))
     write_whole(folder / "report.json", json.dumps(report, indent=1, sort_keys=True) + "\n")
-    return {**report, "cost": cost_of(folder)}
+    return {**report, "cost": cost_of(folder), "replies": by.counts}
+
+
+def _callers(judge: suites.Judge, folder: Path) -> Bench:
+    """A judge that the caller brought."""
+
+    def decide(pairs: Pairs) -> list[Judged]:
+        made = [judge(item, row, folder) for item, row in pairs]
+        return [Judged(verdict, "unparsed" if verdict.score is None else "judged") for verdict in made]
+
+    return Bench("a judge of the caller's", {"judge": "the caller's", "rubric": "", "protocol": ""}, decide)
+
+
+def _passes(scores: Sequence[Mapping[str, Any]], tag: str) -> float | None:
+    """The mean number of passes a sample took."""
+    known = [s["passes"] for s in scores if tag in ("all", s["tag"]) and s.get("passes") is not None]
+    return round(float(np.mean(known)), 2) if known else None
 
 
 def _by_prompt(scores: Sequence[Mapping[str, Any]]) -> list[list[float | None]]:
@@ -80,7 +120,8 @@ def _table(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | i
 
 @dataclass(frozen=True)
 class Axis:
-    """One line of a comparison: the means, their difference with its interval, and whether that is a fall."""
+    """One line of a comparison: the means, their difference with its interval, and whether that is a fall. ``passes``
+    are those of a sample: what was made by many more of them is no fair comparison."""
 
     name: str
     now: float
@@ -90,6 +131,8 @@ class Axis:
     high: float
     prompts: int
     level: float
+    passes: float | None = None
+    passes_before: float | None = None
 
     @property
     def fell(self) -> bool:
@@ -132,7 +175,8 @@ def compare(
                 prompts.setdefault(key[0], []).append((mine[key]["score"], theirs[key]["score"]))
         a, b = (np.array([np.mean([pair[i] for pair in pairs]) for pairs in prompts.values()]) for i in (0, 1))
         change, low, high = paired(a.tolist(), b.tolist(), draws=draws, level=level)
-        axes.append(Axis(name, float(a.mean()), float(b.mean()), change, low, high, len(prompts), level))
+        spent = [_passes([side[key] for key in both], name) for side in (mine, theirs)]
+        axes.append(Axis(name, float(a.mean()), float(b.mean()), change, low, high, len(prompts), level, *spent))
     return axes
 
 
@@ -156,4 +200,10 @@ def gate(folder: Path, baseline: Path) -> list[Axis]:
     ):
         if a != b:
             raise ValueError(f"{folder} and {baseline} cannot be compared: the {what} differ ({a} and {b})")
+    for where, report in ((folder, here), (baseline, there)):
+        if report["counts"]["unanswered"]:
+            raise ValueError(
+                f"{report['counts']['unanswered']} samples of {where} were not answered by their judge, so nothing can "
+                f"be compared; ask again: limner score {where} --judge ..."
+            )
     return compare(scores_of(folder), scores_of(baseline))

@@ -1,65 +1,50 @@
-"""The benchmarks that a run can be made of: where their prompts come from, and who judges the samples.
+"""The benchmarks that a run can be made of: their prompts, who judges the samples, and under which protocol.
 
-Questions about pictures and in words come from a local JSON-lines file, a line a question: ``id``, ``question``,
-``answer`` (VQAv2: the list of people's answers), and where the benchmark has them ``options`` (a list), ``image`` or
-``images`` (paths beside the file), ``tag`` (a sub-task or split), ``group`` (the picture that MME's questions share).
+``protocol`` "fixed" is limner's reading, "official" repeats what the published script does where that is a defect (each
+named where it is computed); where there is no defect both are the same. Some benchmarks need nobody but a reader of
+the picture or of the text, others a judge that is asked (``Judging.judge``, see ``rubrics``).
 """
 
 from __future__ import annotations
 
-import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image as pil
 
-from limner.bench import answers, choices, geneval, maths
+from limner.bench import answers, choices, geneval, maths, prompts
 from limner.bench.run import Item
 from limner.parts import PartKind, Verdict
 
 Row = Mapping[str, Any]
 Judge = Callable[[Item, Row, Path], Verdict]
-Find = Callable[[pil.Image], dict[str, list[geneval.Detection]]]
-DATA = Path(__file__).parent / "data"
-_FIELDS = "id, question, answer, and where there are any options (a list), image or images (paths), tag"
+Find = Callable[[pil.Image], Mapping[str, Sequence[geneval.Detection]]]
+Protocol = Literal["fixed", "official"]
+Read = Callable[[str, Mapping[str, Any], str], Verdict]  # (reply, facts, key of the sample)
+PROTOCOLS: tuple[Protocol, ...] = ("fixed", "official")
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A benchmark: which part of a reply is judged, its prompts, its judge, and the name of the scoring protocol."""
+    """A benchmark: which part of a reply is judged, its prompts, the samples a prompt that are usual, and its judges by
+    protocol with the name of each. Without a judge of its own it is judged by asking, by the rubric of its name.
+    ``drawn``: its own reader is the picture world's, which knows how far a picture is from a drawing."""
 
     name: str
     kind: PartKind
     items: Callable[[Path | None, int], list[Item]]
-    judge: Judge
-    protocol: str
+    own: Mapping[Protocol, tuple[str, Judge]]
+    seeds: int = 1
+    drawn: bool = False
 
-
-def geneval_items(path: Path | None, limit: int = 0) -> list[Item]:
-    """GenEval's 553 prompts (its own file is inside the package, under the MIT licence), or another file like it."""
-    path = path or DATA / "geneval" / "evaluation_metadata.jsonl"
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; wanted GenEval's evaluation_metadata.jsonl (tag, prompt, include a line)")
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [
-        Item(f"{number:05d}", row["tag"], row["prompt"], {k: row[k] for k in ("include", "exclude") if k in row})
-        for number, row in enumerate(_some(rows, limit, "tag"))
-    ]
-
-
-def _some(rows: list[dict[str, Any]], limit: int, key: str) -> list[dict[str, Any]]:
-    """At most ``limit`` rows of every tag (0: all)."""
-    seen: dict[str, int] = {}
-    kept = []
-    for row in rows:
-        tag = str(row.get(key, ""))
-        seen[tag] = seen.get(tag, 0) + 1
-        if not limit or seen[tag] <= limit:
-            kept.append(row)
-    return kept
+    @property
+    def asked(self) -> bool:
+        """Whether a judge must be asked."""
+        return not self.own
 
 
 def read_by_world(picture: pil.Image) -> dict[str, list[geneval.Detection]]:
@@ -88,20 +73,6 @@ def geneval_judge(find: Find, colour_of: geneval.ColourOf, rules: geneval.Rules)
     return judge
 
 
-def world_items(path: Path | None, limit: int = 0) -> list[Item]:
-    """Fresh prompts of the picture world: every group, ``limit`` of each (0: 100)."""
-    from limner.bench.world import PROMPTS, tasks
-    from limner.world import lessons
-
-    if path is not None:
-        raise ValueError(f"the picture world makes its own prompts, {path} is not wanted")
-    items = []
-    for group in (*lessons.EXPLICIT, *lessons.REASONING):
-        for task in tasks(group, "new_compositions", limit or PROMPTS, 0):
-            items.append(Item(f"{group}-{task.id}", group, task.prompt[0].text, dict(task.facts)))
-    return items
-
-
 def world_judge(item: Item, row: Row, folder: Path) -> Verdict:
     """The picture world's strict rules on what its reader sees."""
     from limner.judges.scenes import holds
@@ -110,115 +81,121 @@ def world_judge(item: Item, row: Row, folder: Path) -> Verdict:
         return holds(dict(item.facts), np.asarray(picture.convert("RGB")))
 
 
-def question_items(path: Path | None, limit: int = 0) -> list[Item]:
-    """The questions of a local file. Options are written below the question, a letter each."""
-    if path is None or not path.is_file():
-        raise ValueError(
-            f"{path or 'the data file'} is missing: give --data FILE.jsonl, a line a question with {_FIELDS}"
-        )
-    items = []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    for number, row in enumerate(_some(rows, limit, "tag")):
-        lost = [name for name in ("question", "answer") if name not in row]
-        if lost:
-            raise ValueError(f"{path}, question {number + 1} lacks {' and '.join(lost)}; wanted {_FIELDS}")
-        options = [str(option) for option in row.get("options") or ()]
-        listed = "".join(f"\n{letter}. {option}" for letter, option in zip(choices.LETTERS, options, strict=False))
-        shown = row.get("images") or ([row["image"]] if row.get("image") else [])
-        gone = [name for name in shown if not (path.parent / name).is_file()]
-        if gone:
-            raise ValueError(f"{path}, question {number + 1}: the picture {gone[0]} is not beside the file")
-        facts = {"answer": row["answer"], "options": options, "group": row.get("group", "")}
-        identity, tag = str(row.get("id", number)), str(row.get("tag", "all"))
-        items.append(Item(identity, tag, row["question"] + listed, facts, tuple(str(path.parent / n) for n in shown)))
-    return items
-
-
 def _chosen(letter: str | None, gold: str) -> Verdict:
     return Verdict(None, why="unparsed") if letter is None else Verdict(float(letter == gold), why=f"read {letter}")
 
 
-def _mmmu(said: str, facts: Mapping[str, Any]) -> Verdict:
+def _mmmu(said: str, facts: Mapping[str, Any], key: str) -> Verdict:
     if facts["options"]:
         return _chosen(choices.mmmu_choice(said, facts["options"]), facts["answer"])
     return Verdict(float(choices.open_right(facts["answer"], choices.open_answer(said))))
 
 
-def _letters(said: str, facts: Mapping[str, Any]) -> Verdict:
-    listed = dict(zip(choices.LETTERS, facts["options"], strict=False))
-    return _chosen(choices.match(said, listed), facts["answer"])
+def _mmmu_guessing(said: str, facts: Mapping[str, Any], key: str) -> Verdict:
+    """QUIRK: a reply that cannot be parsed is a random option (here one that the sample's key decides)."""
+    found = _mmmu(said, facts, key)
+    if found.score is not None:
+        return found
+    letter = choices.guess(None, facts["options"], random.Random(key))
+    return Verdict(float(letter == facts["answer"]), why=f"guessed {letter}")
 
 
-def _yes_no(said: str, facts: Mapping[str, Any]) -> Verdict:
+def _letters(said: str, facts: Mapping[str, Any], key: str) -> Verdict:
+    return _chosen(choices.match(said, dict(zip(choices.LETTERS, facts["options"], strict=False))), facts["answer"])
+
+
+def _yes_no(said: str, facts: Mapping[str, Any], key: str) -> Verdict:
     read = answers.yes_no(said).lower()
     return _chosen(None if read == "unknown" else read, facts["answer"].lower())
 
 
-def _mme(said: str, facts: Mapping[str, Any]) -> Verdict:
+def _whole_yes_no(said: str, facts: Mapping[str, Any], key: str) -> Verdict:
+    """QUIRK: the whole reply must be yes or no, "Yes." is neither."""
+    read = said.strip().lower()
+    return _chosen(read if read in ("yes", "no") else None, facts["answer"].lower())
+
+
+def _mme(said: str, facts: Mapping[str, Any], key: str) -> Verdict:
     read = answers.mme_yes_no(said)
     return _chosen(None if read == "other" else read, facts["answer"].lower())
 
 
-def _gsm(said: str, facts: Mapping[str, Any]) -> Verdict:
-    read, right = maths.gsm8k(said, facts["answer"])
-    return Verdict(None if read == maths.INVALID else float(right), why=f"read {read}")
+def _gsm(rule: Literal["strict", "flexible"]) -> Read:
+    def read(said: str, facts: Mapping[str, Any], key: str) -> Verdict:
+        found, right = maths.gsm8k(said, facts["answer"], rule)
+        return Verdict(None if found == maths.INVALID else float(right), why=f"read {found}")
+
+    return read
 
 
-READERS: dict[str, tuple[str, Callable[[str, Mapping[str, Any]], Verdict]]] = {
-    "mmmu": ("mmmu parser, unparsed is wrong", _mmmu),
-    "mmbench": ("vlmevalkit matcher, vanilla (circular: see the report)", _letters),
-    "realworldqa": ("lmms-eval extractor", lambda said, f: Verdict(float(answers.realworldqa(said, f["answer"])))),
-    "pope": ("vlmevalkit words", _yes_no),
-    "mme": ("lmms-eval first letters", _mme),
-    "gqa": ("exact match", lambda said, f: Verdict(float(answers.gqa(said, f["answer"])))),
-    "seed": ("first character", lambda said, f: Verdict(float(answers.seed(said, f["answer"])))),
-    "vqav2": ("soft accuracy", lambda said, f: Verdict(answers.vqa(said, f["answer"])[1])),
-    "gsm8k": ("flexible extract", _gsm),
-    "math": ("hendrycks string match", lambda said, f: Verdict(float(maths.hendrycks(said, f["answer"])))),
-    "choices": ("vlmevalkit matcher", _letters),
+def _by(right: Callable[[str, Any], bool | float]) -> Read:
+    return lambda said, facts, key: Verdict(float(right(said, facts["answer"])))
+
+
+_VQA: Read = lambda said, facts, key: Verdict(answers.vqa(said, facts["answer"])[1])  # noqa: E731
+READERS: dict[str, tuple[tuple[str, Read], ...]] = {  # fixed, and official where it differs
+    "mmmu": (("MMMU's parser, unparsed is wrong", _mmmu), ("MMMU's parser, unparsed is guessed", _mmmu_guessing)),
+    "mmbench": (("VLMEvalKit's matcher, vanilla (circular: see the benchmark's own figures)", _letters),),
+    "realworldqa": (("lmms-eval's extractor", _by(answers.realworldqa)),),
+    "pope": (("VLMEvalKit's words", _yes_no), ("lmms-eval's whole reply", _whole_yes_no)),
+    "mme": (("VLMEvalKit's words", _yes_no), ("lmms-eval's first letters", _mme)),
+    "gqa": (("exact match", _by(answers.gqa)),),
+    "seed": (("VLMEvalKit's matcher", _letters), ("lmms-eval's first character", _by(answers.seed))),
+    "vqav2": (("soft accuracy", _VQA),),
+    "gsm8k": (("flexible extract", _gsm("flexible")), ("strict match", _gsm("strict"))),
+    "math": (("math-verify", _by(maths.verified)), ("Hendrycks' string match", _by(maths.hendrycks))),
+    "choices": (("VLMEvalKit's matcher", _letters),),
+}
+GROUPS: dict[str, tuple[str, ...]] = {
+    "gen-core": ("geneval", "dpg", "wise-legacy"),
+    "und-core": ("mmmu", "mmbench", "realworldqa", "pope", "mme", "gqa", "seed", "vqav2"),
+    "text": ("gsm8k", "math", "choices"),
+    "edit": ("imgedit", "gedit"),
+}
+_ASKED: dict[str, tuple[Callable[[Path | None, int], list[Item]], int]] = {
+    "dpg": (prompts.dpg_items, 4),
+    "wise-legacy": (prompts.wise_items("legacy"), 1),
+    "wise-verified": (prompts.wise_items("verified"), 1),
+    "imgedit": (prompts.imgedit_items, 1),
+    "gedit": (prompts.gedit_items, 1),
 }
 
 
-def _reader(read: Callable[[str, Mapping[str, Any]], Verdict]) -> Judge:
-    def judge(item: Item, row: Row, _folder: Path) -> Verdict:
-        return read(row["text"] or "", item.facts)
-
-    return judge
+def _reader(read: Read) -> Judge:
+    return lambda item, row, _folder: read(row["text"] or "", item.facts, f"{item.id}/{row['seed']}")
 
 
 def find_suite(name: str) -> Suite:
     """The benchmark of that name. Raises ValueError with all names for any other."""
+    both: tuple[Protocol, ...] = PROTOCOLS
     if name == "geneval":
-        rules = geneval.strictly(geneval.Rules())
-        judge = geneval_judge(read_by_world, geneval.marked, rules)
-        return Suite(name, "image", geneval_items, judge, "GenEval rules, the picture world's reader as the detector")
+        judge = geneval_judge(read_by_world, geneval.marked, geneval.strictly(geneval.Rules()))
+        named = ("GenEval's rules, the picture world's reader as the detector", judge)
+        return Suite(name, "image", prompts.geneval_items, dict.fromkeys(both, named), 4, drawn=True)
     if name == "world":
-        return Suite(name, "image", world_items, world_judge, "exact reader, strict")
+        strict = ("exact reader, strict", world_judge)
+        return Suite(name, "image", prompts.world_items, dict.fromkeys(both, strict), 4, drawn=True)
     if name in READERS:
-        protocol, read = READERS[name]
-        return Suite(name, "text", question_items, _reader(read), protocol)
+        read = {protocol: READERS[name][min(i, len(READERS[name]) - 1)] for i, protocol in enumerate(PROTOCOLS)}
+        return Suite(name, "text", prompts.question_items, {p: (n, _reader(r)) for p, (n, r) in read.items()})
+    if name in _ASKED:
+        items, seeds = _ASKED[name]
+        return Suite(name, "image", items, {}, seeds)
     raise ValueError(f"no benchmark called {name!r}; there are {', '.join(names())}")
 
 
 def names() -> Sequence[str]:
     """All benchmarks by name."""
-    return ("geneval", "world", *READERS)
+    return ("geneval", "world", *_ASKED, *READERS)
 
 
-def own_figures(name: str, items: Sequence[Item], rows: Mapping[tuple[str, int], Row], scores: Sequence[Row]) -> Any:
-    """What the benchmark itself reports, next to the mean: GenEval's overall, MME's sums, POPE's F1, circular hits."""
-    if name == "geneval":
-        made = geneval.summary([(s["tag"], s["id"], bool(s["score"])) for s in scores])
-        return {key: made[key] for key in ("overall", "image_share", "prompt_share", "tags", "missing")}
-    said = {item.id: str((rows.get((item.id, 0)) or {}).get("text") or "") for item in items}
-    if name == "mme":
-        return answers.mme([(i.facts["group"] or i.id, i.tag, i.facts["answer"], said[i.id]) for i in items])
-    if name == "pope":
-        return answers.pope([(i.facts["answer"], said[i.id]) for i in items])
-    if name == "mmbench":
-        groups: dict[str, list[bool]] = {}
-        right = {s["id"]: bool(s["score"]) for s in scores if s["seed"] == 0}
-        for item in items:
-            groups.setdefault(str(item.facts["group"] or item.id), []).append(right.get(item.id, False))
-        return {"circular": float(np.mean([all(hits) for hits in groups.values()])), "questions": len(groups)}
-    return {}
+def in_group(name: str) -> tuple[str, ...]:
+    """The benchmarks that a name stands for: a group's, or itself. Raises ValueError for any other."""
+    if name not in GROUPS and name not in names():
+        raise ValueError(f"no suite called {name!r}; there are {', '.join(GROUPS)}, and alone {', '.join(names())}")
+    return GROUPS.get(name, (name,))
+
+
+def detector_judge(name: str, detector: Find, colours: geneval.ColourOf) -> tuple[str, Judge]:
+    """GenEval's rules on a trained detector: the name of the protocol, and the judge."""
+    return f"geneval-hf: {name}", geneval_judge(detector, colours, geneval.Rules())

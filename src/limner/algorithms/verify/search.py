@@ -20,7 +20,7 @@ from limner.models.base import Model, Reply
 from limner.parts import Conversation, Image, Part, Plan, Sample, Task
 from limner.process.base import State
 from limner.process.noise import Noise
-from limner.turn import begin, rollout
+from limner.turn import Step, begin, rollout
 
 _NOTHING = pil.new("RGB", (1, 1))
 SPENT = 1e-30  # the temperature that is left after a first path: too small to change an order in float32
@@ -29,11 +29,13 @@ SPREAD = 1_000_003  # between the seeds of one output's candidates where outputs
 
 @dataclass
 class Ledger:
-    """What it cost. ``passes`` of the generator made ``row_steps`` rows go a step further; the verifier was called
-    ``calls`` times about ``looks`` candidates; ``decodes`` pictures were decoded. Seconds of each."""
+    """What it cost. ``passes`` of the generator made ``row_steps`` rows go a step further; the parts before the judged
+    one took ``word_steps`` of rows; the verifier was called ``calls`` times about ``looks`` candidates; ``decodes``
+    pictures were decoded. Seconds of each."""
 
     passes: int = 0
     row_steps: int = 0
+    word_steps: int = 0
     calls: int = 0
     looks: int = 0
     decodes: int = 0
@@ -263,8 +265,12 @@ class Searcher:
         some = [key for key in keys if not certain or key[1] == 0]
         tasks = [Task(self.jobs[j].prompt) for j, _ in some]
         own = [seed for key, seed in zip(keys, seeds, strict=True) if not certain or key[1] == 0]
-        pause = self.on_pass
-        on_step = None if pause is None else lambda _: pause()
+
+        def on_step(step: Step) -> None:
+            self.ledger.word_steps += 0 if step.finished else int((~step.state.done).sum())
+            if self.on_pass is not None:
+                self.on_pass()
+
         said = rollout(self.model, tasks, before, own, on_step=on_step)
         made = {key: sample.reply for key, sample in zip(some, said, strict=True)}
         return {key: made[(key[0], 0) if certain else key] for key in keys}
