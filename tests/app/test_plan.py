@@ -1,10 +1,27 @@
 """`limner plan`, through the command line."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 
-from limner.app.cli import main
+from limner.app.cli import main, parse
+
+PAGE = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_what_is_printed(capsys):
+    blocks = re.findall(r"^```console\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    (first, *shown), *others = [block.splitlines() for block in blocks]
+    assert main(shlex.split(first)[2:]) == 0
+    out = capsys.readouterr().out
+    assert len(shown) > 10 and out.startswith("\n".join(shown))
+    call = re.search(r"limner\.load\((.*?)\)", PAGE, flags=re.DOTALL)
+    assert call is not None and " ".join(call[0].split()) in out
+    for (command,) in others:
+        parse(shlex.split(command)[2:])
 
 
 def test_a_plan_says_parts_ways_and_how_to_load(capsys):

@@ -79,7 +79,7 @@ def kill_the_first_worker(process, out):
     assert process.stdout.readline(), process.stderr.read()
     pid = events(out, "worker")[0]["pid"]
     os.kill(pid, signal.SIGKILL)
-    rest = process.communicate(timeout=300)
+    rest = process.communicate(timeout=550)
     assert process.returncode == 1, rest[1]  # one row of the manifest is wrong
 
 

@@ -52,14 +52,13 @@ class Plan:
                        "load": None if chosen is None else chosen.options})  # fmt: skip
             return 0
         self._parts(outline, found)
-        print(f"\n{'way':<30}{'at most':>10}{'':>6}{'a reply':>10}   of which")
+        print(f"\n{'way':<30}{'at most':>10}{'':>6}{'a reply':>10}")
         for way in found:
-            told = ", ".join(f"{name} {_seconds(spent)}" for name, spent in way.seconds.items())
             fits = "fits" if way.fits else "-"
-            print(
-                f"{way.name:<30}{_gigabytes(way.peak):>10}{fits:>6}{_seconds(sum(way.seconds.values())):>10}   {told}"
-            )
-        print(f"\nmemory of {self.rows} at a time; time as on {place.like}, rough: {_RULE}")
+            print(f"{way.name:<30}{_gigabytes(way.peak):>10}{fits:>6}{_seconds(way.total):>10}")
+        shown = chosen or found[-1]
+        told = ", ".join(f"{name} {_seconds(spent)}" for name, spent in shown.seconds.items())
+        print(f"\n{self.rows} at a time; time as on {place.like}, rough: {_RULE}; {shown.name}:\n{told}")
         if chosen is None:
             line("load", f"no way fits into {self.device}; give more memory, or fewer --rows")
         else:
@@ -79,23 +78,24 @@ class Plan:
         from limner.recipes import recipe
 
         run = recipe(self.train)
-        micro = getattr(run, "micro_batches", 1) * int(run.settings.get("micro_batches", 1))
+        micro = max(getattr(run, "micro_batches", 1), int(run.settings.get("micro_batches", 1)))
         found = training(
-            outline, place, gpus=self.gpus, batch=run.batch_size, micro=micro, ema=run.ema > 0,
+            outline, place, gpus=self.gpus, batch=run.batch_size, micro=micro if micro > 1 else 0, ema=run.ema > 0,
             recompute=getattr(run, "recompute", False), gather=getattr(run, "gather", "whole"),
             dtype=run.dtype if place.kind == "cuda" else "float32",
         )  # fmt: skip
         if self.json:
             json_line({"model": self.model, "device": self.device, "time_as": place.like, "recipe": self.train,
                        "gpus": self.gpus, "bytes": dict(found.bytes), "total": found.total, "fits": found.fits,
-                       "trained_parameters": found.trained, "seconds_a_step": found.seconds,
-                       "steps": run.steps})  # fmt: skip
+                       "trained_parameters": found.trained, "micro_batches": found.micro,
+                       "seconds_a_step": found.seconds, "steps": run.steps})  # fmt: skip
             return 0
         self._tell(found, run.batch_size, run.steps, place)
         return 0
 
     def _tell(self, found: Training, batch: int, steps: int, place: Place) -> None:
         line("trained", f"{found.trained:,} parameters, {batch} rows a step, {self.gpus} x {self.device}")
+        line("micro", f"{found.micro} micro-batches of {batch // found.micro} rows")
         for name, size in found.bytes.items():
             line(name, f"{_gigabytes(size):>10} each")
         line("together", f"{_gigabytes(found.total):>10} each: {'fits' if found.fits else 'does not fit'}")
@@ -107,7 +107,7 @@ _RULE = "two fifths of the peak operations, seven tenths of the bandwidth, atten
 
 
 def _way_json(way: Way) -> dict[str, Any]:
-    return {"way": way.name, "peak_bytes": round(way.peak), "fits": way.fits,
+    return {"way": way.name, "peak_bytes": round(way.peak), "fits": way.fits, "total": round(way.total, 3),
             "seconds": {name: round(spent, 3) for name, spent in way.seconds.items()}}  # fmt: skip
 
 

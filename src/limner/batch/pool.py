@@ -18,6 +18,8 @@ from typing import Any
 from limner.batch.manifest import Job
 from limner.batch.work import Done, Setup, Worker
 
+STARTS = 3  # of a cluster of one's own
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -154,12 +156,7 @@ class Ray(Pool):
         except ImportError as error:
             raise ValueError("--ray needs the package ray: pip install 'limner[cluster]'") from error
         self.ray, self.setup = ray, setup
-        own = {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False} if address == "local" else {}
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
-        except Exception as error:  # ray raises bare ones where a node does not start
-            why = " ".join(str(error).split())[:200]
-            raise ValueError(f"--ray {address}: no Ray cluster answers there ({why})") from error
+        _begin(ray, address, workers)
         self.actors: dict[int, Any] = {}
         self.waiting: dict[Any, int] = {}
         needs = {"num_cpus": 1, "num_gpus": int(setup.device.startswith("cuda")), "max_restarts": 0}
@@ -188,6 +185,22 @@ class Ray(Pool):
         for actor in self.actors.values():
             self.ray.kill(actor)
         self.ray.shutdown()
+
+
+def _begin(ray: Any, address: str, workers: int) -> None:
+    """Join the cluster at an address, or begin one here; on a busy host its parts may not start in ray's time, and it
+    is tried again. Raises ValueError where no cluster answers."""
+    local = address == "local"
+    own = {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False} if local else {}
+    for attempt in range(STARTS if local else 1):
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
+            return
+        except Exception as error:  # ray raises bare ones where a node does not start
+            ray.shutdown()
+            if attempt + 1 == (STARTS if local else 1):
+                why = " ".join(str(error).split())[:200]
+                raise ValueError(f"--ray {address}: no Ray cluster answers there ({why})") from error
 
 
 @contextmanager

@@ -76,6 +76,7 @@ class Work:
     live: int = 0
     share: float = 1.0
     operations: float = 0.0
+    either: str = ""  # works of one name here are choices, of which a reply has one
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,15 @@ def place_of(text: str, cores: int = 1) -> Place:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to load a model, what it takes on the device at most, and seconds of a reply's works by name."""
+    """One way to load a model, what it takes on the device at most, and seconds of a reply's works by name; ``total``
+    counts the longest of choices."""
 
     dtype: str
     quantise: str
     offload: str
     peak: float
     seconds: Mapping[str, float]
+    total: float
     fits: bool
 
     @property
@@ -177,7 +180,7 @@ def best(found: Sequence[Way]) -> Way | None:
 def _way(outline: Outline, place: Place, rows: int, dtype: str, quantise: str, offload: str) -> Way:
     sizes = {part.name: part.nbytes(dtype, quantise) for part in outline.parts}
     stays = sum(sizes[part.name] for part in outline.parts if not part.moves)
-    peak, seconds, here = 0.0, dict[str, float](), ""
+    peak, seconds, longest, here = 0.0, dict[str, float](), dict[str, float](), ""
     for work in outline.works:
         part = next(each for each in outline.parts if each.name == work.part)
         group = [each for each in outline.parts if part.name in (each.name, each.beside) and each.moves]
@@ -199,8 +202,10 @@ def _way(outline: Outline, place: Place, rows: int, dtype: str, quantise: str, o
             spent += work.passes * sizes[part.name] / BUS
         here = part.name if part.moves else here
         seconds[work.name] = seconds.get(work.name, 0.0) + spent
+        choice = work.either or work.name
+        longest[choice] = max(longest.get(choice, 0.0), seconds[work.name])
     peak += CUDA if place.kind == "cuda" else 0.0
-    return Way(dtype, quantise, offload, peak, seconds, peak <= place.memory)
+    return Way(dtype, quantise, offload, peak, seconds, sum(longest.values()), peak <= place.memory)
 
 
 def _largest_layer(part: Part) -> int:
@@ -213,6 +218,7 @@ class Training:
     """What a training run takes of each of ``gpus`` devices, in bytes by name, and seconds a step."""
 
     gpus: int
+    micro: int
     bytes: Mapping[str, float]
     seconds: float
     fits: bool
@@ -225,14 +231,23 @@ class Training:
 
 
 def training(
-    outline: Outline, place: Place, *, gpus: int = 1, batch: int, micro: int, ema: bool = True,
+    outline: Outline, place: Place, *, gpus: int = 1, batch: int, micro: int = 0, ema: bool = True,
     recompute: bool = False, gather: str = "whole", dtype: str = "bfloat16", train: Sequence[str] = (),
 ) -> Training:  # fmt: skip
-    """A step over ``batch`` rows in ``micro`` micro-batches, shared out over ``gpus`` devices: float32 weights,
-    gradients, AdamW's two moments and averaged weights are sharded, computing is in ``dtype``. ``train`` names the
-    parts that learn ((): the family's own)."""
-    if gpus < 1 or batch < 1 or micro < 1:
-        raise ValueError(f"gpus={gpus}, batch={batch} and micro={micro} must be at least 1")
+    """A step over ``batch`` rows, shared out over ``gpus`` devices: float32 weights, gradients, AdamW's two moments and
+    averaged weights are sharded, computing is in ``dtype``. ``micro`` is the number of micro-batches, of all devices
+    together; 0 is the smallest with which it fits. ``train`` names the parts that learn ((): the family's own).
+
+    Raises ValueError for rows that cannot be shared out."""
+    if batch < 1 or gpus < 1 or batch % gpus:
+        raise ValueError(
+            f"{batch} rows a step cannot be shared out over {gpus} devices; give a number that divides them"
+        )
+    if not micro:
+        given = {"gpus": gpus, "batch": batch, "ema": ema, "recompute": recompute, "gather": gather, "dtype": dtype}
+        tried = [n for n in range(gpus, batch + 1, gpus) if batch % n == 0]
+        found = [training(outline, place, micro=n, train=train, **given) for n in tried]  # type: ignore[arg-type]
+        return next((each for each in found if each.fits), found[-1])
     names = train or [part.name for part in outline.parts if part.trained]
     learns = [part for part in outline.parts if part.name in names]
     trained = sum(part.parameters for part in learns)
@@ -252,7 +267,7 @@ def training(
         taken["CUDA"] = CUDA
     forward = sum(part.read for part in learns) * outline.row * batch * 2
     seconds = forward * (4 if recompute else 3) / (COMPUTES * place.operations * gpus)
-    return Training(gpus, taken, seconds, sum(taken.values()) <= place.memory, trained)
+    return Training(gpus, micro, taken, seconds, sum(taken.values()) <= place.memory, trained)
 
 
 def keys_and_values(layers: int, width: int, tokens: int, size: int = 2) -> int:

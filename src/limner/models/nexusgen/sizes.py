@@ -52,7 +52,8 @@ def _outline(
         parts.append(Part(f"{painter} decoder", decoder, blocks, trained=False))
         guided = 2 if painter == "generation" or config.guided_edits else 1
         tokens = image + (CONDITION if painter == "editing" else config.side**2)
-        works.append(Work(f"a picture ({painter})", f"{painter} decoder", tokens, steps * guided, width))
+        passes = steps * guided
+        works.append(Work(f"a picture ({painter})", f"{painter} decoder", tokens, passes, width, either="a picture"))
     parts.append(Part("autoencoder", on_meta(Vae, vae_config), wide=True, moves=False, trained=False))
     works.append(Work("pixels", "autoencoder", image, 1, 512, live=pixels(size), operations=decoding(size)))
     return Outline(
