@@ -36,12 +36,12 @@ from limner.judges.named import SCENES, find_verifier
 from limner.judges.scenes import facts_of
 from limner.judges.verifier import Verifier
 from limner.making import Making, OnPicture, OnStep, peek
-from limner.parts import Part, Plan, Sample, Task, user
+from limner.parts import Conversation, Image, Part, Plan, Sample, Task, user
 from limner.request import ALTERS, MOST_PIXELS, Request, a_picture, open_picture, what_is_free
 from limner.turn import Step
 
 if TYPE_CHECKING:
-    from limner.models.base import Model
+    from limner.models.base import Model, Reply
 
 BATCH = 16  # answers that are made at a time
 METADATA = "limner"  # keyword of the PNG text chunk
@@ -52,7 +52,8 @@ ImageLike = pil.Image | str | Path
 @dataclass(frozen=True, eq=False)
 class Answer:
     """A request answered. ``timings`` are seconds: think, draw, answer (as far as there was such a part) and total;
-    answers made together share them. ``request`` are plain JSON values that name all that the answer depends on."""
+    answers made together share them. ``request`` are plain JSON values that name all that the answer depends on;
+    ``reply`` are the parts as they were sampled."""
 
     thinking: str | None
     image: pil.Image | None
@@ -61,6 +62,7 @@ class Answer:
     model: str
     request: dict[str, Any]
     timings: dict[str, float] = field(default_factory=dict)
+    reply: Reply = ()
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the picture, as plain JSON values."""
@@ -338,8 +340,7 @@ class Limner:
         told |= {"path": found.choice.path, "why": found.choice.why, "rounds": found.rounds, "cost": ledger.to_json()}
         told |= {"looks": recorder.looks, "unjudged": recorder.unjudged, "unjudged_why": recorder.unjudged_why}
         own = self.about(request, plan, found.sample.seed) | {"verify": told}
-        sample = found.sample
-        return Answer(sample.thinking, sample.image, sample.text, sample.seed, self.name, own, timings)
+        return self._told(found.sample, own, timings)
 
     def answer(
         self,
@@ -402,9 +403,12 @@ class Limner:
         answers = []
         for reply, seed in zip(replies, seeds, strict=True):
             sample = Sample(Task(request.conversation), reply, seed)
-            about = self.about(request, plan, seed)
-            answers.append(Answer(sample.thinking, sample.image, sample.text, seed, self.name, about, timings))
+            answers.append(self._told(sample, self.about(request, plan, seed), timings))
         return answers
+
+    def _told(self, sample: Sample, about: dict[str, Any], timings: dict[str, float]) -> Answer:
+        shown = sample.thinking, sample.image, sample.text
+        return Answer(*shown, sample.seed, self.name, about, timings, sample.reply)
 
     def about(self, request: Request, plan: Plan, seed: int) -> dict[str, Any]:
         """All that an answer to a request depends on, as plain JSON values."""
@@ -415,6 +419,8 @@ class Limner:
             if picture is not None:
                 digest = hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
                 about[name] = {"size": list(picture.size), "sha256": digest}
+        if request.history:
+            about["history"] = {"messages": len(request.history), "sha256": _digest(request.history)}
         if request.command == "generate":
             return about | {"steps": plan[-1].steps, "guidance": plan[-1].guidance, "size": plan[-1].size}
         if request.command in ALTERS:
@@ -423,3 +429,13 @@ class Limner:
             return about | {"steps": plan[-1].steps, "guidance": plan[-1].guidance}
         about |= {"begin": request.begin.strip(), "temperature": plan[-1].temperature}
         return about | ({"question": request.question, "blank": request.blank} if request.command == "fill" else {})
+
+
+def _digest(conversation: Conversation) -> str:
+    """SHA-256 of what messages say and show: of pixels, not of a file."""
+    digest = hashlib.sha256()
+    for message in conversation:
+        for part in message.parts:
+            said = (part.image.size, part.image.convert("RGB").tobytes()) if isinstance(part, Image) else part.text
+            digest.update(repr((message.role, part.kind, said, part.raw)).encode())
+    return digest.hexdigest()

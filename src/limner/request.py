@@ -44,7 +44,8 @@ class Request:
     (of its size) is not black where it is made anew, ``margins`` are the pixels it grows by. ``begin`` is how an answer
     begins. In a text to ``fill`` two or more underscores are a blank of ``blank`` tokens (None: the likeliest number),
     and ``question`` is what the text replies to. ``temperature`` is that of words, and ``fast`` a way to make them in
-    fewer passes, such as "threshold" ("": the exact way).
+    fewer passes, such as "threshold" ("": the exact way). ``history`` are the messages that stand before, the oldest
+    first; a last one of the user's that nobody answered is gone on with.
     """
 
     command: Command
@@ -61,6 +62,7 @@ class Request:
     blank: int | None = None
     temperature: float | None = None
     fast: str = ""
+    history: Conversation = ()
 
     def __post_init__(self) -> None:
         if self.fast and self.command in DRAWS and not self.think:
@@ -73,7 +75,9 @@ class Request:
         _within("temperature", self.temperature, 0, MOST_TEMPERATURE)
         if self.size is not None and not SIZES[0] <= self.size <= SIZES[1]:
             raise ValueError(f"size={self.size} is impossible; give a side of {SIZES[0]} to {SIZES[1]} pixels")
-        if (self.image is not None) != SEES.get(self.command, self.image is not None):
+        shown = any(isinstance(part, Image) for message in self.history for part in message.parts)
+        seen = self.image is not None or (shown and self.command == "ask")
+        if seen != SEES.get(self.command, seen):
             raise ValueError(f"{self.command} goes {'with' if self.image is None else 'without'} a picture")
         if self.image is not None:
             _checked(self.image, "the picture")
@@ -126,11 +130,15 @@ class Request:
 
     @property
     def conversation(self) -> Conversation:
-        """The request as the user's message. A picture that is kept in part is not in it: the model completes it."""
-        words = Text(self._asked)
-        if self.image is None or self.command in ALTERS:
-            return (user(words),)
-        return (user(Image(self.image), words),)
+        """The history, and the request as the user's message. A picture that is kept in part is not in it: the model
+        completes it."""
+        before = self.history
+        said = user(Text(self._asked))
+        if self.image is not None and self.command not in ALTERS:
+            said = user(Image(self.image), *said.parts)
+        if before and before[-1].role == "user":
+            before, said = before[:-1], user(*before[-1].parts, *said.parts)
+        return (*before, said)
 
     @property
     def given_words(self) -> tuple[str, ...]:
@@ -167,6 +175,8 @@ class Request:
         grid = math.isqrt(length)
         if grid * grid != length:
             raise ValueError(f"a picture of {length} codes is no square; this model cannot complete pictures")
+        anything = Image(pil.new("RGB", (1, 1)), (0,) * length)
+        model.settings(replace(ask, known=anything, mask=(True,) * length), 1)  # refused by models that cannot
         if self.command == "extend":
             return Canvas.extend(self.image, self.margins, grid)
         assert self.mask is not None

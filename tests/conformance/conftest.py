@@ -118,7 +118,7 @@ def showo() -> Case:
         text_budget=64,
         grids={32: 4},
         defaults=defaults,
-        places=64,
+        places=256,
         templates=showo_tokenizer.SHORT,
     )
     model = ShowO(config, tokenizer, codec)

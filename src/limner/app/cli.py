@@ -17,6 +17,7 @@ from tyro.extras import SubcommandApp
 from limner import __version__
 from limner.app.ask import Ask, Fill, Say
 from limner.app.batch import Batch
+from limner.app.chat import Chat
 from limner.app.convert import Convert
 from limner.app.data import DataImport, DataShow, DataStats, DataValidate
 from limner.app.demo import Demo
@@ -40,6 +41,7 @@ COMMANDS: dict[str, type] = {
     "ask": Ask,
     "say": Say,
     "fill": Fill,
+    "chat": Chat,
     "eval world": EvalWorld,
     "eval model": EvalModel,
     "score": Score,

@@ -35,6 +35,11 @@ class Model(nn.Module, ABC):
         """Where the network lives."""
         return next(self.parameters()).device
 
+    @property
+    def turns(self) -> int | None:
+        """How many earlier turns of a conversation it was taught to read. None: as many as there is room for."""
+        return None
+
     @abstractmethod
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         """A wish for these parts, in this order, with the model's own defaults spelled out."""

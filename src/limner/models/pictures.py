@@ -11,6 +11,7 @@ from PIL import Image as pil
 from torch import Tensor
 
 from limner.codecs.magvit import MagvitCodec, to_pixels, to_uint8
+from limner.parts import Conversation, Image
 
 
 def present(codec: MagvitCodec | None) -> MagvitCodec:
@@ -53,3 +54,17 @@ def crop(picture: pil.Image, side: int) -> pil.Image:
     resized = picture.resize((wide, high), pil.Resampling.BICUBIC)
     left, top = round((wide - side) / 2), round((high - side) / 2)
     return resized.crop((left, top, left + side, top + side))
+
+
+def check_room(conversation: Conversation, words: int, codes: int, most: int) -> None:
+    """Raise ValueError where the pictures of a conversation, two marks with each, do not fit beside so many words.
+
+    ``codes`` are those of a picture that no model drew, ``most`` is what the model reads in all.
+    """
+    shown = [part for message in conversation for part in message.parts if isinstance(part, Image)]
+    length = words + sum((codes if part.raw is None else len(part.raw)) + 2 for part in shown)
+    if shown and length > most:
+        raise ValueError(
+            f"the prompt takes {length} tokens with its pictures ({len(shown)}), but this model reads {most}; "
+            "show fewer, or say less"
+        )

@@ -43,6 +43,7 @@ class Defaults:
     steps: int = 50
     guidance: float = 2.0
     shift: float = 1.0  # of the time grid
+    turns: int | None = None  # earlier turns of a conversation to be shown; None: as many as fit
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,9 @@ PHI: dict[str, str] = {
 
 def tiny(config: MindOmniConfig = MindOmniConfig(), **defaults: Any) -> MindOmniConfig:
     """Short texts and small pictures: what a model of a few million parameters is trained with."""
-    usual: dict[str, Any] = {"text_limit": 24, "thinking_limit": 64, "size": 64, "steps": 16, "guidance": 1.0}
+    usual: dict[str, Any] = {"text_limit": 24, "thinking_limit": 64, "size": 64, "steps": 16, "guidance": 1.0} | {
+        "turns": 0
+    }
     return replace(
         config,
         system="[answer]",
@@ -181,5 +184,5 @@ def tiny(config: MindOmniConfig = MindOmniConfig(), **defaults: Any) -> MindOmni
         negative="",
         first_step="full",
         max_pixels=64 * 64,
-        defaults=Defaults(**usual | defaults),
+        defaults=Defaults(**usual | {"turns": 0} | defaults),
     )

@@ -172,6 +172,10 @@ class MindOmni(Model):
 
     # wishes
 
+    @property
+    def turns(self) -> int | None:
+        return self.config.defaults.turns
+
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         d = self.config.defaults
         for kind, following in zip(kinds, kinds[1:], strict=False):

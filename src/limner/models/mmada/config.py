@@ -68,6 +68,7 @@ class Defaults:
     picture_guidance: float = 3.5
     picture_temperature: float = 1.0  # noise on which codes are kept
     codes_temperature: float = 1.0  # noise on what each code is
+    turns: int | None = None  # earlier turns of a conversation to be shown; None: as many as fit
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,7 @@ def small(text_vocabulary: int, specials: Specials, codes: int = 4096) -> MMaDAC
             size=64,
             picture_steps=16,
             picture_guidance=2.0,
+            turns=0,
         ),
         stop_early=True,
     )

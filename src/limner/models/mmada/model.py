@@ -149,6 +149,10 @@ class MMaDA(Model):
 
     # wishes
 
+    @property
+    def turns(self) -> int | None:
+        return self.config.defaults.turns
+
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         d = self.config.defaults
         picture = Ask("image", 0, d.size, d.picture_steps, d.picture_guidance, d.picture_temperature)
@@ -212,6 +216,8 @@ class MMaDA(Model):
             raise ValueError(
                 f"the prompt takes {length} tokens, but this model reads {self.config.text_budget}; make it shorter"
             )
+        c = self.config
+        pictures.check_room(conversation, length, c.grid(0) ** 2, c.places // 2 or c.max_length)
 
     # pictures
 

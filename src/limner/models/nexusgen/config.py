@@ -39,6 +39,7 @@ class Defaults:
     size: int = 512
     steps: int = 50
     guidance: float = 2.0
+    turns: int | None = None  # earlier turns of a conversation to be shown; None: as many as fit
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ class NexusConfig:
 
 def tiny(config: NexusConfig = NexusConfig(), **defaults: Any) -> NexusConfig:
     """Short texts and small pictures: what a model of a few million parameters is trained with."""
-    usual: dict[str, Any] = {"text_limit": 24, "thinking_limit": 24, "size": 64, "steps": 16, "guidance": 0.0}
+    usual: dict[str, Any] = {"text_limit": 24, "thinking_limit": 24, "size": 64, "steps": 16, "guidance": 0.0} | {
+        "turns": 0
+    }
     short = Texts("[draw] {}", "[drawn]", "[edited]", "[polish] {}")
     return replace(
         config,
@@ -109,5 +112,5 @@ def tiny(config: NexusConfig = NexusConfig(), **defaults: Any) -> NexusConfig:
         english=short,
         chinese=short,
         max_pixels=64 * 64,
-        defaults=Defaults(**usual | defaults),
+        defaults=Defaults(**usual | {"turns": 0} | defaults),
     )

@@ -212,6 +212,10 @@ class NexusGen(Model):
 
     # wishes
 
+    @property
+    def turns(self) -> int | None:
+        return self.config.defaults.turns
+
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         d = self.config.defaults
         if "thinking" in kinds and "image" not in kinds:

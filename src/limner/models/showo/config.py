@@ -65,6 +65,7 @@ class Defaults:
     picture_guidance: float = 1.75
     picture_temperature: float = 1.0  # noise on which codes are kept
     codes_temperature: float = 1.0  # noise on what each code is
+    turns: int | None = None  # earlier turns of a conversation to be shown; None: as many as fit
 
 
 @dataclass(frozen=True)
@@ -251,5 +252,5 @@ def small(text_vocabulary: int, specials: Specials, codes: int = 4096) -> ShowOC
         specials=specials,
         text_budget=96,
         grids={64: 8},
-        defaults=Defaults(text_limit=32, thinking_limit=64, size=64, picture_steps=16, picture_guidance=1.0),
+        defaults=Defaults(text_limit=32, thinking_limit=64, size=64, picture_steps=16, picture_guidance=1.0, turns=0),
     )

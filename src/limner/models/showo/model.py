@@ -153,6 +153,10 @@ class ShowO(Model):
 
     # wishes
 
+    @property
+    def turns(self) -> int | None:
+        return self.config.defaults.turns
+
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         d = self.config.defaults
         picture = Ask("image", 0, d.size, d.picture_steps, d.picture_guidance, d.picture_temperature)
@@ -203,14 +207,15 @@ class ShowO(Model):
     def check_prompt(self, conversation: Conversation) -> None:
         texts = [p.text for message in conversation for p in message.parts if not isinstance(p, Image)]
         check_words(self.tokenizer, texts)
-        if any(isinstance(p, Image) for message in conversation for p in message.parts):
-            return
         turns = [(m.role, " ".join(p.text for p in m.parts if not isinstance(p, Image))) for m in conversation]
         length = len(self.renderer.chat(turns, thinks=True)) + 2
-        if length > self.config.text_budget:
-            raise ValueError(
-                f"the prompt takes {length} tokens, but this model reads {self.config.text_budget}; make it shorter"
-            )
+        c = self.config
+        # a question about a picture may be longer than what a picture is drawn from; of several messages either may be
+        # the case
+        alone = len(conversation) == 1 and any(isinstance(p, Image) for p in conversation[0].parts)
+        if length > c.text_budget and not alone:
+            raise ValueError(f"the prompt takes {length} tokens, but this model reads {c.text_budget}; make it shorter")
+        pictures.check_room(conversation, length, c.grid(0) ** 2, c.places // 2 or c.max_length)
 
     # pictures
 
