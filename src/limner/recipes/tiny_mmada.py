@@ -122,7 +122,7 @@ def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
         thinking_limit=THOUGHT,
         block=8,
         tokens_per_step=1,
-        picture_steps=12,
+        picture_steps=6,
         picture_guidance=0.0,
         codes_temperature=0.5,
     )
@@ -384,11 +384,21 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         share_digits(model.network, shows.config.quantiser, fresh=False)
         return model
 
-    shares = {"captions": 0.3, "puzzles": 0.35, "several": 0.6, "varied": 0.05, "looked": 0.8, "blank": 0.7}
-    phases = (
-        Phase(0, THINKING, sums=0.2, reasoning=0.65, **shares),
-        Phase(1600, LOOKING, sums=0.05, reasoning=0.75, hard=0.5, unread=0.5, louder={"caption": 2.0}, **shares),
+    first = Phase(
+        0,
+        THINKING,
+        captions=0.3,
+        sums=0.2,
+        reasoning=0.65,
+        puzzles=0.35,
+        several=0.6,
+        varied=0.05,
+        looked=0.8,
+        blank=0.7,
+    )
+    last = replace(
+        first, begin=1600, mixture=LOOKING, sums=0.05, reasoning=0.75, hard=0.5, unread=0.5, louder={"caption": 2.0}
     )
     return replace(
-        _run("mmada.tiny_stage_two", load, phases, {"start": start.parent.name}), steps=3100, lr=3e-3, hold=0.3
+        _run("mmada.tiny_stage_two", load, (first, last), {"start": start.parent.name}), steps=2750, lr=3e-3, hold=0.3
     )
