@@ -10,7 +10,9 @@ from limner.app.cli import main, parse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LONG = ("limner train", "limner eval", "limner world export")  # the ordinary test only reads these
+# the ordinary test only reads these
+LONG = ("limner train", "limner eval", "limner world export", "limner data")
+ENDLESS = ("limner serve",)  # read here; what docs/serving.md shows runs against a live server
 
 
 def blocks(language):
@@ -38,7 +40,7 @@ def run(command, shown, capsys):
 
 def test_the_commands_run_and_print_what_is_shown(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    short = [each for each in commands() if each[0].startswith("limner ") and not each[0].startswith(LONG)]
+    short = [each for each in commands() if each[0].startswith("limner ") and not each[0].startswith(LONG + ENDLESS)]
     assert len(short) >= 4
     for command, shown in short:
         run(command, shown, capsys)
@@ -56,7 +58,7 @@ def test_the_long_commands_are_understood():
     from limner.recipes import RECIPES
 
     for command, _ in commands():
-        if command.startswith(LONG):
+        if command.startswith(LONG + ENDLESS):
             parsed = parse(shlex.split(command)[1:])
             assert getattr(parsed, "recipe", "") in ("", *RECIPES)
 
