@@ -11,6 +11,7 @@ import openai
 import uvicorn
 
 from limner.app.serve.application import create_app
+from limner.app.serve.lanes import Lane
 from limner.app.serve.settings import Settings
 
 PATIENCE = 300.0  # seconds: on a busy machine everything comes true later
@@ -60,6 +61,25 @@ def serving(models, **settings):
     app = create_app(models, Settings(**settings))
     with listening(app) as port:
         yield Served(app, port)
+
+
+class Held:
+    """Steps of all engines that wait until they are let go."""
+
+    def __init__(self, monkeypatch):
+        self.steps, self._gate = 0, threading.Semaphore(0)
+        step = Lane.step
+
+        def held(lane):
+            self._gate.acquire()
+            self.steps += 1
+            step(lane)
+
+        monkeypatch.setattr(Lane, "step", held)
+
+    def go(self, steps=10_000):
+        """Let so many steps go; by default all that will come."""
+        self._gate.release(steps)
 
 
 def file_of(picture, form="PNG", **options):

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from live import PATIENCE, until
+from live import PATIENCE, Held, until
 
 from limner.app.serve.engine import APART, Engine
 from limner.app.serve.events import Done, Failed, Preview, Words
@@ -41,32 +41,11 @@ def engine(models, request):
     made.close()
 
 
-class Held:
-    """A step that waits until it is let go."""
-
-    def __init__(self, engine, monkeypatch):
-        self.engine, self.steps = engine, 0
-        self.gate = threading.Semaphore(0)
-        from limner.app.serve.lanes import Lane
-
-        step = Lane.step
-
-        def held(lane):
-            self.gate.acquire()
-            self.steps += 1
-            step(lane)
-
-        monkeypatch.setattr(Lane, "step", held)
-
-    def go(self, steps=1):
-        self.gate.release(steps)
-
-
 @pytest.fixture
 def held(engine, monkeypatch):
-    made = Held(engine, monkeypatch)
+    made = Held(monkeypatch)
     yield made
-    made.go(10_000)
+    made.go()
 
 
 DRAW = Request("generate", "a red cat", True)
@@ -79,7 +58,7 @@ def test_rows_made_together_have_the_bytes_of_rows_alone(engine, held, models):
     jobs = [job(DRAW, 1, 2), job(TWO, 3), job(DRAW, 7), job(Request("say", "a red cat", False), 0)]
     for each, _ in jobs:
         engine.submit(each)
-    held.go(10_000)
+    held.go()
     for each, heard in jobs:
         assert heard.over.wait(PATIENCE)
         for done in heard.of(Done):
@@ -97,7 +76,7 @@ def test_requests_that_wait_step_together(engine, held):
     others = [job(TWO, seed) for seed in range(5)]
     for each, _ in others:
         engine.submit(each)
-    held.go(10_000)
+    held.go()
     for _, heard in [(first, heard_first), *others]:
         assert heard.over.wait(PATIENCE)
     counts = engine.meter.text({}, {})
@@ -115,7 +94,7 @@ def test_who_comes_later_catches_up_and_goes_on_with_the_others(engine, held):
     held.go(3)
     until(lambda: held.steps == 3)
     engine.submit(second[0])
-    held.go(10_000)
+    held.go()
     for each, heard in (first, second):
         assert heard.over.wait(PATIENCE)
         (alone,) = engine.limner.answer(each.request, each.seeds)
@@ -136,7 +115,7 @@ def test_who_leaves_frees_the_place_within_one_step(engine, held):
     held.go(2)  # one may have begun already
     until(lambda: engine.in_work == 1)
     assert held.steps - before <= 2
-    held.go(10_000)
+    held.go()
     assert heard.over.wait(PATIENCE)
     assert not left.of(Done) and engine.inside == 0
 
@@ -146,7 +125,7 @@ def test_who_finds_no_place_is_told_when_to_come_again(engine, held):
     with pytest.raises(Busy) as caught:
         engine.submit(job(DRAW, 0)[0])
     assert 1 <= caught.value.after <= 60
-    held.go(10_000)
+    held.go()
     until(lambda: engine.inside == 0)
     engine.submit(job(DRAW, 0)[0])
 
@@ -174,7 +153,7 @@ def test_one_that_fails_does_not_fail_the_others(engine, held, monkeypatch):
     bad, heard_bad = job(TWO, 2)
     engine.submit(good)
     engine.submit(bad)
-    held.go(10_000)
+    held.go()
     assert heard_bad.over.wait(PATIENCE) and heard_good.over.wait(PATIENCE) and heard_filler.over.wait(PATIENCE)
     assert isinstance(heard_bad.events[-1].error, RuntimeError) and heard_good.of(Done)
     assert engine.inside == 0
@@ -248,7 +227,7 @@ def test_who_leaves_the_line_of_searches_frees_the_place_at_once(engine):
 
 def test_closing_tells_everybody(models, monkeypatch):
     engine = Engine(models["masked"], rows=2, queue=8)
-    held = Held(engine, monkeypatch)
+    held = Held(monkeypatch)
     each, heard = job(DRAW, 0, 1, 2)
     engine.submit(each)
     until(lambda: engine.in_work == 2)

@@ -9,7 +9,7 @@ import threading
 
 import openai
 import pytest
-from live import http, serving, until
+from live import Held, http, serving, until
 
 from limner.app.serve.log import JsonLines
 
@@ -143,16 +143,7 @@ def test_paths_that_do_not_exist_are_counted_as_one(served):
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_away_frees_its_place(models, stream, monkeypatch):
-    from limner.app.serve.lanes import Lane
-
-    step, steps, gate = Lane.step, [], threading.Semaphore(0)
-
-    def held(lane):
-        gate.acquire()
-        steps.append(lane)
-        step(lane)
-
-    monkeypatch.setattr(Lane, "step", held)
+    held = Held(monkeypatch)
     with serving({"echo": models["echo"]}) as live:
         engine = live.engine("echo")
         try:
@@ -162,24 +153,16 @@ def test_a_client_that_goes_away_frees_its_place(models, stream, monkeypatch):
                 (job,) = {row.job for lane in engine._lanes for row in lane.rows}
                 assert not job.gone
             until(lambda: job.gone)
-            before = len(steps)
-            gate.release(1)  # the step that had begun when the client left
+            before = held.steps
+            held.go(1)  # the step that had begun when the client left
             until(lambda: engine.inside == 0)
-            assert len(steps) - before <= 1
+            assert held.steps - before <= 1
         finally:
-            gate.release(10_000)
+            held.go()
 
 
 def test_a_stream_that_openais_client_closes_frees_its_place(models, monkeypatch):
-    from limner.app.serve.lanes import Lane
-
-    step, gate = Lane.step, threading.Semaphore(0)
-
-    def held(lane):
-        gate.acquire()
-        step(lane)
-
-    monkeypatch.setattr(Lane, "step", held)
+    held = Held(monkeypatch)
     with serving({"echo": models["echo"]}) as live, live.client() as client:
         engine = live.engine("echo")
         try:
@@ -188,10 +171,10 @@ def test_a_stream_that_openais_client_closes_frees_its_place(models, monkeypatch
             stream.close()
             (job,) = {row.job for lane in engine._lanes for row in lane.rows}
             until(lambda: job.gone)
-            gate.release(1)
+            held.go(1)
             until(lambda: engine.inside == 0)
         finally:
-            gate.release(10_000)
+            held.go()
 
 
 def _asked(body):
@@ -202,15 +185,7 @@ def _asked(body):
 
 
 def test_too_many_are_told_to_come_again(models, monkeypatch):
-    from limner.app.serve.lanes import Lane
-
-    step, gate = Lane.step, threading.Semaphore(0)
-
-    def held(lane):
-        gate.acquire()
-        step(lane)
-
-    monkeypatch.setattr(Lane, "step", held)
+    held = Held(monkeypatch)
     with serving({"echo": models["echo"]}, rows=1, queue=1) as live, live.client() as client:
         engine = live.engine("echo")
         waiting = [threading.Thread(target=client.images.generate, kwargs=BODY) for _ in range(2)]
@@ -223,7 +198,7 @@ def test_too_many_are_told_to_come_again(models, monkeypatch):
             assert caught.value.code == "rate_limit_exceeded"
             assert 1 <= int(caught.value.response.headers["retry-after"]) <= 60
         finally:
-            gate.release(10_000)
+            held.go()
             for thread in waiting:
                 thread.join()
         assert len(client.images.generate(**BODY).data) == 1
