@@ -1,6 +1,6 @@
 """The server under load: many clients at once beside one request at a time.
 
-    python benchmarks/serve.py [--clients 64] [--seconds 60] [--think] [--json]
+    python benchmarks/serve.py [--clients 64] [--seconds 60] [--rounds 3] [--think] [--json]
 
 Starts `limner serve MODEL --port 0` on one thread of torch a step, warms it up, asks one request at a time and then
 from all clients at once, each asking again as soon as it is answered. A client that is told to come again (429) does
@@ -47,6 +47,7 @@ class Load:
     def __init__(self, base, body):
         self.base, self.body = base, body
         self.statuses, self.times, self.seed = Counter(), [], 0
+        self.seconds = self.processor = 0.0
 
     async def client(self, http, until, enough):
         while time.perf_counter() < until or len(self.times) < enough:
@@ -69,23 +70,23 @@ class Load:
             until = time.perf_counter() + seconds
             await asyncio.gather(*(self.client(http, until, enough) for _ in range(clients)))
 
-    def told(self, seconds, processor_seconds):
+    def told(self):
         order, answered = sorted(self.times), self.statuses[200]
         return {
             "answers": answered,
-            "per_second": round(answered / seconds, 2),
+            "per_second": round(answered / self.seconds, 2),
             "p50": round(order[len(order) // 2], 3),
             "p99": round(order[min(len(order) - 1, int(len(order) * 0.99))], 3),
             "statuses": {str(status): count for status, count in self.statuses.items()},
-            "processor_seconds_an_answer": round(processor_seconds / max(1, answered), 4),
+            "processor_seconds_an_answer": round(self.processor / max(1, answered), 4),
         }
 
-
-def measured(base, pid, body, clients, seconds):
-    """What so many clients see in that time; the clock runs until the last is answered."""
-    load, begun, spent = Load(base, body), time.perf_counter(), processor(pid)
-    asyncio.run(load.run(clients, seconds))
-    return load.told(time.perf_counter() - begun, processor(pid) - spent)
+    def measure(self, pid, clients, seconds):
+        """So many clients for that time; the clock runs until the last is answered."""
+        begun, spent = time.perf_counter(), processor(pid)
+        asyncio.run(self.run(clients, seconds))
+        self.seconds += time.perf_counter() - begun
+        self.processor += processor(pid) - spent
 
 
 def main():
@@ -93,6 +94,7 @@ def main():
     parser.add_argument("--model", default="tiny-mmada")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--think", action="store_true")
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args()
@@ -104,9 +106,11 @@ def main():
         base = re.search(r"http://\S+", server.stdout.readline())[0]
         asyncio.run(Load(base, body).run(told.clients, min(10.0, told.seconds / 4), 2 * told.clients))  # warm-up
         before = resident(server.pid)
-        alone = measured(base, server.pid, body, 1, told.seconds / 2)
-        many = measured(base, server.pid, body, told.clients, told.seconds)
-        after = resident(server.pid)
+        one, all_ = Load(base, body), Load(base, body)
+        for _ in range(told.rounds):  # in turns, because a machine is not equally busy all the time
+            one.measure(server.pid, 1, told.seconds / 2 / told.rounds)
+            all_.measure(server.pid, told.clients, told.seconds / told.rounds)
+        after, alone, many = resident(server.pid), one.told(), all_.told()
     finally:
         server.terminate()
         server.wait()
