@@ -1,10 +1,15 @@
 """Conversations through OpenAI's own client."""
 
 import base64
+import io
 
 import openai
 import pytest
 from live import file_of
+from PIL import Image as pil
+
+from limner.parts import Image, assistant, user
+from limner.request import Request
 
 
 def said(text, *pictures):
@@ -77,17 +82,48 @@ def test_a_drawn_picture_is_watched_in_a_chat(client):
     assert kinds == ["partial_image", "partial_image", "images"]
 
 
-def test_the_conversation_so_far_is_seen(client, ramp):
-    first = client.chat.completions.create(
-        model="masked", messages=[{"role": "user", "content": "a red cat"}], modalities=["text", "image"]
+def test_the_conversation_so_far_is_seen(client, models):
+    drawn = client.chat.completions.create(
+        model="echo", messages=[{"role": "user", "content": "a red cat"}], modalities=["text", "image"]
     )
-    answer = first.choices[0].message.model_dump(exclude_none=True)
+    answer = drawn.choices[0].message.model_dump(exclude_none=True)
     messages = [{"role": "user", "content": "a red cat"}, answer, {"role": "user", "content": "what is this?"}]
-    second = client.chat.completions.create(model="masked", messages=messages)
-    assert second.choices[0].message.content is not None
-    assert second.choices[0].request["conversation"]["messages"] == 3
-    alone = client.chat.completions.create(model="masked", messages=messages[-1:])
-    assert second.usage.prompt_tokens > alone.usage.prompt_tokens
+    whole = client.chat.completions.create(model="echo", messages=messages, seed=1)
+    url = answer["images"][0]["image_url"]["url"]
+    picture = pil.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
+    history = (user("a red cat"), assistant(Image(picture)))
+    (wanted,) = models["echo"].answer(Request("ask", "what is this?", False, history=history), [1])
+    assert whole.choices[0].message.content == wanted.text
+    assert whole.choices[0].request == wanted.request and wanted.request["history"]["messages"] == 2
+
+
+def test_what_does_not_fit_is_left_out_from_the_beginning(client, ramp):
+    messages = [{"role": "system", "content": "be brief"}]
+    for number in range(3):
+        messages += [said("what is this?", ramp), {"role": "assistant", "content": f"{number}"}]
+    messages.append({"role": "user", "content": "and now?"})
+    for memory, seen in ((0, 1), (1, 3), (2, 5), (9, 7)):
+        made = client.chat.completions.create(model="echo", messages=messages, extra_body={"memory": memory})
+        about = made.choices[0].request
+        assert about["history"]["messages"] == seen
+        assert ("image" in about) == (memory == 0), "a question about a picture shows it"
+
+
+def test_a_long_conversation_with_a_small_model_goes_on(client, ramp):
+    messages = []
+    for _ in range(12):
+        messages.append(said("what is this?", ramp))
+        made = client.chat.completions.create(model="masked", messages=messages)
+        messages.append({"role": "assistant", "content": made.choices[0].message.content or "a red cat"})
+    assert made.choices[0].request["command"] == "ask"
+
+
+def test_several_pictures_of_a_message_are_seen(client, models, ramp):
+    made = client.chat.completions.create(model="flow", messages=[said("what is this?", ramp, ramp.rotate(90))])
+    history = (user(Image(ramp)),)
+    request = Request("ask", "what is this?", False, image=ramp.rotate(90), history=history)
+    (wanted,) = models["flow"].answer(request, [0])
+    assert made.choices[0].message.content == wanted.text
 
 
 def test_fewer_tokens_are_made_where_fewer_are_wished(client):

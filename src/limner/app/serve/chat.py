@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
@@ -23,8 +23,11 @@ from limner.app.serve.shop import Shop, usage
 from limner.app.serve.streams import event_stream, sse
 from limner.app.serve.tickets import Ticket
 from limner.app.serve.wire import Chat, ChatMessage, ImageContent, TextContent
-from limner.parts import Conversation, Image, Message, Part, Plan, Text
+from limner.parts import Conversation, Image, Message, Part, Plan, Text, user
 from limner.request import Command, Request
+
+if TYPE_CHECKING:
+    from limner.answer import Limner
 
 
 def router(shop: Shop) -> APIRouter:
@@ -50,25 +53,28 @@ def router(shop: Shop) -> APIRouter:
 
 def _job(shop: Shop, engine: Engine, body: Chat, ticket: Ticket) -> Job:
     """The job of a body. The last message is the request, the whole conversation is what the model sees."""
-    conversation = _conversation(shop, body.messages)
-    last = conversation[-1]
+    *before, last = _conversation(shop, body.messages)
     if last.role != "user":
         raise Refused("the last message is the user's, which is answered", param="messages", code="invalid_value")
-    shown = [part.image for part in last.parts if isinstance(part, Image)]
+    shown = [part for part in last.parts if isinstance(part, Image)]
+    if len(shown) > 1:
+        before.append(user(*shown[:-1]))
     draws = "image" in (body.modalities or ()) or any(_kind(part) == "image" for part in body.plan or ())
-    command: Command = "generate" if draws else "ask" if shown else "say"
-    request = Request(
+    command: Command = "generate" if draws else "ask" if shown or _pictures(before) else "say"
+    wish = Request(
         command,
         last.text,
         _thinks(body, draws),
         steps=shop.steps(body),
         guidance=body.guidance,
         size=_size(shop, body) if draws else None,
-        image=shown[0] if shown else None,
+        image=shown[-1].image if shown else None,
         begin=body.begin,
         temperature=body.temperature,
         fast=body.fast,
+        history=tuple(before),
     )
+    request = _fitting(engine.limner, wish, body.memory)
     if body.plan is not None and body.begin:
         raise Refused("an answer that begins with given words goes without a plan", param="begin", code="invalid_value")
     if body.partial_images and not (draws and body.stream):
@@ -81,11 +87,43 @@ def _job(shop: Shop, engine: Engine, body: Chat, ticket: Ticket) -> Job:
         request,
         shop.seeds(body.seed, body.n),
         ticket.tell,
-        conversation=None if conversation == request.conversation else conversation,
         plan=plan,
         previews=body.partial_images or 0,
         words=bool(body.stream),
     )
+
+
+def _pictures(messages: Sequence[Message]) -> list[Image]:
+    return [part for message in messages for part in message.parts if isinstance(part, Image)]
+
+
+def _fitting(limner: Limner, wish: Request, memory: int | None) -> Request:
+    """The request with as many of the latest turns before it as the model was taught to read and has room for, or at
+    most ``memory``. What is said at the very beginning by the system stays, and so does what the user said last."""
+    begin = next((i for i, message in enumerate(wish.history) if message.role != "system"), len(wish.history))
+    open_ = bool(wish.history) and wish.history[-1].role == "user"
+    end = len(wish.history) - open_
+    starts = [i for i in range(begin, end) if wish.history[i].role == "user"]
+    own = limner.model.turns if memory is None else memory
+    most = len(starts) if own is None else min(own, len(starts))
+    best = _seen(wish, begin, end)
+    for start in reversed(starts[len(starts) - most :]):
+        request = _seen(wish, begin, start)
+        try:
+            limner.model.check_prompt(request.conversation)
+        except ValueError:
+            break  # what is older does not fit
+        best = request
+    return best
+
+
+def _seen(wish: Request, begin: int, start: int) -> Request:
+    """The request without its messages from ``begin`` to ``start``. A question about a picture of theirs shows it."""
+    history = (*wish.history[:begin], *wish.history[start:])
+    image = wish.image
+    if wish.command == "ask" and image is None and not _pictures(history):
+        image = _pictures(wish.history)[-1].image
+    return replace(wish, history=history, image=image)
 
 
 def _kind(part: Any) -> str:

@@ -71,8 +71,7 @@ class Engine:
         cannot follow."""
         own = self.limner.prepare(job.request)
         plan = own if job.plan is None else job.plan
-        conversation = job.request.conversation if job.conversation is None else job.conversation
-        self.limner.model.check_prompt(conversation)
+        conversation = job.request.conversation
         rows = [
             Row(job, number, seed, plan, conversation, next(self._painter) % PAINTERS)
             for number, seed in enumerate(job.seeds)
@@ -292,7 +291,8 @@ class Engine:
         sample = Sample(Task(row.conversation), row.reply, row.seed)
         about = self.limner.about(row.job.request, row.plan, row.seed) | row.job.extra()
         timings = row.timings | {"total": time.perf_counter() - row.begun}
-        answer = Answer(sample.thinking, sample.image, sample.text, row.seed, self.limner.name, about, timings)
+        shown = sample.thinking, sample.image, sample.text
+        answer = Answer(*shown, row.seed, self.limner.name, about, timings, row.reply)
         row.job.tell(Done(row.number, answer, row.reply, row.prompt_tokens, tuple(row.tokens), row.ended))
         self._paced()
 

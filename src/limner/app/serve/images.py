@@ -22,7 +22,7 @@ from limner.app.serve.shop import Shop, form_of, usage, within
 from limner.app.serve.streams import event_stream, sse
 from limner.app.serve.tickets import Ticket
 from limner.app.serve.wire import Drawn, Edit, Generation
-from limner.parts import Image, Text, user
+from limner.parts import Image, user
 from limner.request import Request
 
 JUDGES = ("self", "scenes")  # others would have the server read folders or ask addresses
@@ -93,13 +93,19 @@ def _edit(shop: Shop, body: Edit, given: list[bytes], mask: bytes | None, ticket
     think = True if body.think is None else body.think
     steps = shop.steps(body)
     if holes is None and not any(body.margins):
+        *others, last = opened
         request = Request(
-            "generate", body.prompt, think, steps, body.guidance, shop.side(body.size), opened[0], fast=body.fast
+            "generate",
+            body.prompt,
+            think,
+            steps,
+            body.guidance,
+            shop.side(body.size),
+            last,
+            fast=body.fast,
+            history=(user(*map(Image, others)),) if others else (),
         )
-        job = _job(shop, body, request, ticket)
-        if len(opened) > 1:
-            job.conversation = (user(*map(Image, opened), Text(body.prompt.strip())),)
-        return job
+        return _job(shop, body, request, ticket)
     if len(opened) > 1 or body.plan is not None:
         raise Refused("a mask and margins are for one picture, and go without a plan", param="image")
     if holes is not None and any(body.margins):

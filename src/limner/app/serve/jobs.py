@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from limner.app.serve.events import Event, Failed
-from limner.parts import Ask, Conversation, Plan, message_to_json
+from limner.parts import Ask, Conversation, Plan
 from limner.request import ALTERS, Request
 
 if TYPE_CHECKING:
@@ -51,15 +49,13 @@ class Choosing:
 class Job:
     """A request with a seed for each wanted answer. ``tell`` is called with every event, from the engine's threads.
 
-    ``conversation`` is what the model sees where the request is only its last message, ``plan`` what it makes where
-    that is not the request's own. ``previews`` pictures in the making are told (None: after every step), and with
-    ``words`` the words as they come.
+    ``plan`` is what the model makes where that is not the request's own. ``previews`` pictures in the making are told
+    (None: after every step), and with ``words`` the words as they come.
     """
 
     request: Request
     seeds: tuple[int, ...]
     tell: Callable[[Event], None]
-    conversation: Conversation | None = None
     plan: Plan | None = None
     previews: int | None = 0
     words: bool = False
@@ -83,14 +79,9 @@ class Job:
 
     def extra(self) -> dict[str, Any]:
         """What an answer depends on beside its request, as plain JSON values."""
-        about: dict[str, Any] = {}
-        if self.conversation is not None:
-            told = json.dumps([message_to_json(message) for message in self.conversation])
-            digest = hashlib.sha256(told.encode()).hexdigest()
-            about["conversation"] = {"messages": len(self.conversation), "sha256": digest}
-        if self.plan is not None:
-            about["plan"] = [{k: v for k, v in asdict(ask).items() if v is not None} for ask in self.plan]
-        return about
+        if self.plan is None:
+            return {}
+        return {"plan": [{k: v for k, v in asdict(ask).items() if v is not None} for ask in self.plan]}
 
 
 @dataclass(eq=False)

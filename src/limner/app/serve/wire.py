@@ -167,6 +167,7 @@ class Chat(Ignored, Options):
     temperature: Annotated[Finite, Field(ge=0, le=MOST_TEMPERATURE)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    memory: Annotated[int, Field(ge=0)] | None = None
     begin: Annotated[Words, Field(max_length=2000)] = ""
     size: Annotated[int, Field(ge=8, le=4096)] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
