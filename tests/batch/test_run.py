@@ -136,6 +136,15 @@ def test_a_finished_job_does_nothing_again_and_another_is_refused(folder, plain)
         job.run(folder / "manifest.jsonl", folder / "plain", Setup(str(folder / "echo"), threads=2))
 
 
+def test_a_damaged_line_of_the_journal_is_named_and_a_half_written_one_is_cut_off(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"id": "a"}\n{"id": "b"')
+    assert job._journal(path) == {"a": {"id": "a"}} and path.read_text() == '{"id": "a"}\n'
+    path.write_text('{"id": "a"}\nnothing\n')
+    with pytest.raises(ValueError, match="journal.jsonl, line 2: is no result of a row"):
+        job._journal(path)
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_job(folder, tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "config.json").write_text('{"family": "echo"}')

@@ -98,7 +98,14 @@ def _journal(path: Path) -> dict[str, dict[str, Any]]:
     if len(whole) < len(text):
         with path.open("r+b") as file:
             file.truncate(len(whole))
-    return {row["id"]: row for row in map(json.loads, whole.splitlines())}
+    found = {}
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            found[row["id"]] = row
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: is no result of a row ({error}); take the line out") from None
+    return found
 
 
 def _write(path: Path, results: list[dict[str, Any]]) -> None:
