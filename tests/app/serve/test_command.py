@@ -71,7 +71,7 @@ def test_killed_in_the_middle_and_begun_again_it_answers_as_before(echo, tmp_pat
             thread.join()
         assert ends
     second = Process(echo, "--port", str(first.port), "--json")
-    assert json.loads(second.line) == {"models": [echo], "url": first.base}
+    assert json.loads(second.line) == {"models": [echo], "url": first.base, "page": first.base.replace("/v1", "/page")}
     try:
         ready(second.base)
         with second.client() as client:

@@ -9,6 +9,7 @@ import uvicorn
 
 from limner.answer import Limner
 from limner.app.console import json_line, line
+from limner.app.page.build import PATH, mount
 from limner.app.serve import log
 from limner.app.serve.application import create_app
 from limner.app.serve.settings import Settings
@@ -17,18 +18,19 @@ GRACE = 10  # seconds that answers in the making have when the server is told to
 
 
 def serve(models: Mapping[str, str], settings: Settings, device: str = "cpu", json: bool = False) -> int:
-    """Serve models (name -> where they are) until interrupted; the exit status. One line says where, as JSON if so
-    wished."""
+    """Serve models (name -> where they are) and the page until interrupted; the exit status. Lines say where, or one
+    JSON line if so wished."""
     with _bound(settings.host, settings.port) as bound:
         loaded = {name: _called(Limner.load(place, device=device), name) for name, place in models.items()}
         log.to_standard_error()
-        app = create_app(loaded, settings)
+        app = mount(create_app(loaded, settings))
         host, port = bound.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+        root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         if json:
-            json_line({"models": list(loaded), "url": url})
+            json_line({"models": list(loaded), "url": f"{root}/v1", "page": f"{root}{PATH}"})
         else:
-            line("serving", f"{', '.join(loaded)} at {url}")
+            line("serving", f"{', '.join(loaded)} at {root}/v1")
+            line("page", f"{root}{PATH}")
         config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
         config.timeout_graceful_shutdown = GRACE
         uvicorn.Server(config).run(sockets=[bound])
