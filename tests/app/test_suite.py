@@ -25,7 +25,7 @@ def questions(tmp_path):
 def test_a_run_is_made_judged_again_and_gated(echo, questions, tmp_path, capsys):
     made = ["eval", echo, "--suite", "gsm8k", "--data", questions]
     status, first = ask([*made, "-o", "a"], capsys)
-    assert status == 0 and first["manifest"]["count"] == 4
+    assert status == 0 and (first["manifest"]["count"], first["manifest"]["prompt_set"]) == (4, "q.jsonl")
     assert sum(first["counts"].values()) == 4
     before = (tmp_path / "a" / "scores.jsonl").read_bytes()
     assert ask(["score", "a"], capsys)[0] == 0

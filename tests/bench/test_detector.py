@@ -137,9 +137,12 @@ def test_the_real_class_with_random_weights_detects_something_and_the_same_twice
         Mask2Former(str(mask2former / "nowhere"))(picture)
 
 
-def test_genevals_prompts_are_judged_by_the_trained_detector_with_the_same_rules(mask2former, tmp_path, monkeypatch):
+@pytest.mark.parametrize("limit", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_genevals_prompts_are_judged_by_the_trained_detector_with_the_same_rules(
+    mask2former, tmp_path, monkeypatch, limit
+):
     suite = suites.find_suite("geneval")
-    items, model = suite.items(None, 1), Echo()
+    items, model = suite.items(None, limit), Echo()
     plan = model.plan(("image",))
     manifest = run.Manifest(
         "geneval", run.digest_of_items(items), "echo", "w", 1, False, run.described(plan), len(items)
@@ -150,5 +153,6 @@ def test_genevals_prompts_are_judged_by_the_trained_detector_with_the_same_rules
     monkeypatch.setattr(detector, "Mask2Former", partial(Mask2Former, short=64, long=128))
     monkeypatch.setattr(detector, "ClipColours", partial(ClipColours, load=lambda name, device: (clip, reader)))
     report = score.score(tmp_path, judging=Judging(f"mask2former:{mask2former}"))
-    assert report["counts"]["judged"] == len(items) == 6 and report["protocol"].startswith("geneval-hf: ")
+    assert report["counts"]["judged"] == len(items) == (6 if limit else 553)
+    assert report["protocol"].startswith("geneval-hf: ")
     assert {line["why"][:8] for line in score.scores_of(tmp_path)} <= {"expected", ""}

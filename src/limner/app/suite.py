@@ -172,6 +172,7 @@ class EvalModel(Judged):
             run.described(plan),
             len(items),
             self.batch,
+            "original" if self.data is None else Path(self.data).name,
             **about,
         )
         bar = Bar(self.json)
@@ -241,7 +242,8 @@ def _print(report: dict[str, Any]) -> None:
     _table(title, ("group", "mean", "prompts", "passes"), rows)
     line("protocol", report["protocol"])
     lost = ", ".join(f"{counts[state]} {state}" for state in ("missing", "unparsed", "unanswered"))
-    line("judged", f"{counts['judged']}; {lost}, all worth 0")
+    worth = "left out" if report["missing_policy"] == "skip" else "worth 0"
+    line("judged", f"{counts['judged']}; {lost}; what is missing is {worth}, the rest of these 0")
     if report["replies"]:
         line("replies", ", ".join(f"{number} {name}" for name, number in report["replies"].items()))
     figures = {k: v for k, v in (report["official"] or {}).items() if isinstance(v, float | int)}

@@ -33,8 +33,8 @@ WAYS = "URL#MODEL (a served model), local, local:MODEL, replay or replay:FILE"
 
 @dataclass(frozen=True)
 class Judging:
-    """How samples are to be judged. ``rubric`` is a file with other texts; ``missing`` what a sample that is not there
-    is worth."""
+    """How samples are to be judged. ``judge`` is one of the names above, ``rubric`` a file with other texts to be put;
+    ``timeout`` is the seconds for each answer of a served one."""
 
     judge: str = ""
     protocol: suites.Protocol = "fixed"

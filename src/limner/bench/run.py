@@ -87,7 +87,8 @@ class Item:
 @dataclass(frozen=True)
 class Manifest:
     """What the samples depend on. ``items`` is the hash of the whole prompt list, ``weights`` that of the checkpoint;
-    ``plan`` is the sampler: steps, guidance, temperature and limits of every part. The report has the judge."""
+    ``prompt_set`` names the data where it is not the package's own; ``plan`` is the sampler: steps, guidance,
+    temperature and limits of every part. The report has the judge."""
 
     benchmark: str
     items: str
