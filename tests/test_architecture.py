@@ -226,7 +226,8 @@ def test_files_and_package_stay_small():
     # the server, its limits and what it tells clients: 1,900 lines of it
     # rows of data from every kind of file, batch jobs, judges over HTTP: 2,400 lines of it
     # conversations, in Python, in the terminal and on the page: 1,500 lines of it
-    assert 0 < sum(shared) <= 22_500
+    # training over several processes, its checkpoints, and the gate of group learning: 1,100 lines of it
+    assert 0 < sum(shared) <= 23_600
 
 
 def test_no_file_is_a_drawer_for_everything():

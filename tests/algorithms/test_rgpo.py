@@ -245,6 +245,6 @@ def test_a_learner_needs_a_reference_and_something_left_to_chance(model):
         RewardLearner(model, None, [exercise(model)], RewardSettings())
     cold = replace(exercise(model), plan=model.plan(("thinking", "image")))
     with pytest.raises(ValueError, match="temperature 0"):
-        RewardLearner(model, model, [cold], RewardSettings())
+        RewardLearner(model, copy.deepcopy(model), [cold], RewardSettings())
     with pytest.raises(ValueError, match="name"):
         RewardLearner(model, model, [exercise(model)] * 2, RewardSettings())

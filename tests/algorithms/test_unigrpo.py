@@ -212,5 +212,5 @@ def test_a_policy_that_scores_differently_from_its_replies_is_caught():
         return score(*args) + 0.01 * len(calls)
 
     student._score = noisy
-    with pytest.raises(ValueError, match="ratios mean nothing"):
+    with pytest.raises(ValueError, match="ratios are not 1 at the first update"):
         unigrpo(student, next(some_rounds(student)), ANY)

@@ -16,7 +16,9 @@ from rich.console import Console
 from torch import nn
 
 from limner.train import checkpoint
+from limner.train.data import seed_of
 from limner.train.fit import Diverged, Interrupted, fit
+from limner.train.optim import clip_gradient
 from limner.train.run import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -42,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def as_program(folder: Path, step: int, number: int) -> int:
     command = [sys.executable, str(Path(__file__).parent / "toy.py"), str(folder), str(step), str(number)]
-    return subprocess.run(command, timeout=120, check=False, capture_output=True).returncode
+    return subprocess.run(command, timeout=600, check=False, capture_output=True).returncode
 
 
 def test_the_loss_falls(tmp_path: Path) -> None:
@@ -324,3 +326,94 @@ def test_progress_names_the_run_its_step_and_its_loss(terminal: bool, tmp_path: 
 def test_a_run_checks_its_settings(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(toy(), **change)
+
+
+def test_the_batch_that_made_a_run_diverge_is_kept(tmp_path: Path) -> None:
+    calls = 0
+
+    def broken(model, batch, rng):
+        nonlocal calls
+        calls += 1
+        loss, numbers = objective(model, batch, rng)
+        return (loss * math.nan if calls == 4 else loss), numbers
+
+    run = replace(toy(), objective=broken, micro_batches=2)
+    with pytest.raises(
+        Diverged, match=r"loss nan, .* at step 1 .*its batch is in .*step-00000001-process-0.pt"
+    ) as caught:
+        fit(run, tmp_path, progress=False)
+    assert str(tmp_path) in str(caught.value)
+    kept = torch.load(tmp_path / "diverged/step-00000001-process-0.pt", weights_only=False)
+    made = run.batches(run.seed, 2, run.batch_size // 2)
+    assert len(kept) == 2
+    assert all(torch.equal(batch["x"], next(made)["x"]) for batch in kept)
+
+
+def test_micro_batches_add_up_to_the_mean_of_their_losses(tmp_path: Path) -> None:
+    losses = []
+
+    def noted(model, batch, rng):
+        loss, numbers = objective(model, batch, rng)
+        losses.append(float(loss.detach()))
+        return loss, numbers
+
+    run = replace(toy(), objective=noted, micro_batches=4, steps=1, optimizer=lambda m, lr, wd: _plain(m, lr))
+    moved = fit(run, tmp_path, progress=False)
+    assert len(losses) == 4 and moved.numbers["loss"] == pytest.approx(sum(losses) / 4)
+    torch.manual_seed(run.seed)
+    model = run.build().train()
+    for number, batch in zip(range(4), run.batches(run.seed, 0, 4), strict=False):
+        torch.manual_seed(seed_of(run.seed, number, "torch"))
+        rng = torch.Generator().manual_seed(seed_of(run.seed, number, "objective"))
+        (objective(model, batch, rng)[0] / 4).backward()
+    assert float(clip_gradient(model, 0.0)) == pytest.approx(moved.numbers["gradient_norm"], rel=1e-6)
+
+
+def _plain(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr)
+
+
+def test_frozen_weights_stay_and_rates_scale_what_they_name(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before = Net()
+    run = replace(toy(), steps=1, ema=0.0, clip=0.0, warmup=0, optimizer=lambda m, lr, wd: _plain(m, lr))
+    after = {}
+    for name, changes in {"plain": {}, "held": {"frozen": "inner"}, "slow": {"rates": {"middle": 0.5}}}.items():
+        after[name] = fit(replace(run, **changes), tmp_path / name, progress=False).model.state_dict()
+    start = before.state_dict()
+    assert torch.equal(after["held"]["inner.weight"], start["inner.weight"])
+    assert not torch.equal(after["held"]["outer.weight"], start["outer.weight"])
+    half, full = (after[name]["middle.weight"] - start["middle.weight"] for name in ("slow", "plain"))
+    torch.testing.assert_close(half, full / 2, rtol=1e-3, atol=1e-7)
+    assert torch.equal(after["slow"]["outer.weight"], after["plain"]["outer.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frozen": "nothing"}, "frozen='nothing' matches no trainable weight"),
+        ({"frozen": ""}, None),
+        ({"frozen": ".*"}, "matches every trainable weight"),
+        ({"rates": {"none": 2.0}}, "no trainable weight is called like 'none'"),
+        ({"recompute": True}, "its model tells no layers"),
+    ],
+)
+def test_what_a_run_does_to_a_model_is_checked(changes: dict, message: str | None, tmp_path: Path) -> None:
+    run = replace(toy(), steps=1, **changes)
+    if message is None:
+        fit(run, tmp_path / "run", progress=False)
+        return
+    with pytest.raises(ValueError, match=message):
+        fit(run, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on(tmp_path: Path, whole: Path) -> None:
+    with pytest.raises(Interrupted):
+        fit(stopped_at(toy(), 9, signal.SIGINT), tmp_path, progress=False)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name in ("micro_batches", "divides", "frozen", "rates", "gather"):
+        del config["run"][name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    fit(toy(), tmp_path, progress=False)
+    assert fingerprint(tmp_path) == fingerprint(whole)

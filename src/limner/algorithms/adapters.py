@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
+
+from limner.models.base import Model
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def add_adapters(model: nn.Module, pattern: str, rank: int = 16, alpha: float | None = None) -> list[str]:
@@ -48,19 +52,32 @@ def has_adapters(model: nn.Module) -> bool:
 
 
 @contextmanager
-def without_adapters(model: nn.Module) -> Iterator[nn.Module]:
+def without_adapters(model: ModuleT) -> Iterator[ModuleT]:
     """The model as it was before its adapters."""
-    layers = _adapted(model)
-    trained = [parameter for _, layer in layers for parameter in layer.parameters() if parameter.requires_grad]
-    for _, layer in layers:
-        layer.enable_adapters(False)
+    _switch(model, off=True)
     try:
         yield model
     finally:
-        for _, layer in layers:
-            layer.enable_adapters(True)
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        _switch(model, off=False)
+
+
+def _switch(model: nn.Module, *, off: bool) -> None:
+    # peft's own switch also freezes the adapters' weights, which are other objects while a sharded layer is gathered
+    for _, layer in _adapted(model):
+        layer._disable_adapters = off
+    for part in model.modules():
+        if isinstance(part, Model):
+            part.forget()  # what was remembered is the other one's, though no weight has changed
+
+
+@contextmanager
+def reference_of(policy: ModuleT, reference: ModuleT | None) -> Iterator[ModuleT]:
+    """The reference while it lasts: the one given, or a policy with adapters without them."""
+    if reference is not None:
+        yield reference
+        return
+    with without_adapters(policy) as base:
+        yield base
 
 
 def merge_adapters(model: nn.Module) -> None:

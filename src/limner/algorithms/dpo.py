@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.algorithms.adapters import reference_of
+from limner.algorithms.gate import check_reference
 from limner.algorithms.sft import table_scores
 from limner.judges.verifier import Verifier
 from limner.models.base import Model, Reply
@@ -93,10 +95,13 @@ def preference_loss(
 
 
 def dpo(
-    policy: Model, reference: Model, pairs: Sequence[Preference], seed: int, how: DpoSettings = DpoSettings()
+    policy: Model, reference: Model | None, pairs: Sequence[Preference], seed: int, how: DpoSettings = DpoSettings()
 ) -> tuple[Tensor, dict[str, float]]:
-    """(loss, numbers): ``accuracy`` (the chosen reply gained more), ``margin``, ``chosen`` and ``rejected`` (mean
-    beta log-ratios), ``ties`` and ``sft``."""
+    """(loss, numbers); without a reference it is the policy without its adapters.
+
+    Numbers: ``accuracy`` (the chosen reply gained more), ``margin``, ``chosen`` and ``rejected`` (mean beta
+    log-ratios), ``ties`` and ``sft``.
+    """
     tied = [pair.gap is not None and pair.gap <= how.least for pair in pairs]
     kept = [pair for pair, tie in zip(pairs, tied, strict=True) if how.ties == "even" or not tie]
     numbers = {"ties": sum(tied) / max(1, len(pairs))}
@@ -118,8 +123,8 @@ def dpo(
             rows.append(row)
             if how.sft and samples is chosen:
                 supervised = supervised - row.sum() / count.sum().clamp(min=1)
-            with torch.no_grad():
-                rows.append(_score(reference, samples, drawn, without, how)[0])
+            with torch.no_grad(), reference_of(policy, reference) as base:
+                rows.append(_score(base, samples, drawn, without, how)[0])
         sums = sums + torch.stack(rows)
     policy_chosen, reference_chosen, policy_rejected, reference_rejected = sums / how.draws
     gaps = torch.tensor([pair.gap or 0.0 for pair in kept], device=policy.device)
@@ -234,17 +239,23 @@ def guidance(
 
 
 class Aligner(nn.Module):
-    """A policy in training beside its frozen reference; both in evaluation mode, or no ratio would begin at 1."""
+    """A policy in training beside its frozen reference; both in evaluation mode, or no ratio would begin at 1.
 
-    def __init__(self, policy: Model, reference: Model, how: DpoSettings) -> None:
+    ``reference`` None is right for a policy with adapters, whose base it is.
+    """
+
+    def __init__(self, policy: Model, reference: Model | None, how: DpoSettings) -> None:
         super().__init__()
-        self.policy, self.reference, self.how = policy.eval(), reference.eval().requires_grad_(False), how
+        check_reference(policy, reference, True)
+        self.policy, self.how = policy.eval(), how
+        self.reference = None if reference is None else reference.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> Aligner:
         """Keeps both in evaluation mode."""
         super().train(mode)
         self.policy.eval()
-        self.reference.eval()
+        if self.reference is not None:
+            self.reference.eval()
         return self
 
 

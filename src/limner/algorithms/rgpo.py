@@ -17,153 +17,26 @@ Letters: B rollouts, N tokens of a chain, S steps of a sampler.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, cast
+from dataclasses import replace
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from limner.algorithms.adapters import has_adapters, without_adapters
-from limner.algorithms.policy_gradient import LARGEST, Spread, clipped_gain, group_advantages, held_back
-from limner.algorithms.recording import Recorded
-from limner.algorithms.unigrpo import Exercise, Round
+from limner.algorithms import gate, workers
+from limner.algorithms.adapters import has_adapters, reference_of
+from limner.algorithms.policy_gradient import LARGEST, group_advantages
+from limner.algorithms.recording import Recorded, Watched
+from limner.algorithms.rgpo_terms import RewardSettings, Terms, cut_off, picture_apart, reward_terms
+from limner.algorithms.unigrpo import Exercise, Round, in_batches
 from limner.models.base import Model
 from limner.parts import Part, Sample, Task, Verdict
-from limner.process.base import Process, Scored, k3_divergence
-from limner.process.flow import Flow, gaussian_divergence, level_divergence, velocity_divergence
+from limner.process.base import Draw
+from limner.process.flow import Flow, gaussian_divergence
 from limner.process.noise import Noise
 from limner.turn import rollout
 
-
-@dataclass(frozen=True)
-class RewardSettings:
-    """Settings of RGPO; the defaults are published or, where nothing is, those of its code base.
-
-    ``ratio``: "token" has one ratio for each token, "sequence" one for each chain, of summed log-probabilities.
-    ``text_beta`` and ``picture_beta`` weigh both divergences; ``picture`` is "levels" (softmax over channels at
-    ``temperature``, all levels) or "velocity". ``truncated`` "mask" leaves chains that were cut off at the limit out of
-    J. ``drop_equal`` leaves groups with equal rewards out of everything, after ``resample`` further tries to find
-    others. ``decoder`` above 0 weighs the clipped objective of ``decoder_steps`` steps of each picture, drawn with
-    ``chance``; its ratio is of mean log-densities, so its clip is narrow. ``rows`` scores so many rollouts at a time
-    and runs backward after each (0: all in one graph).
-    """
-
-    group: int = 4
-    updates: int = 1
-    low: float = 0.2
-    high: float = 0.2
-    ratio: Literal["token", "sequence"] = "token"
-    spread: Spread = "sample"
-    delta: float = 1e-4
-    text_beta: float = 0.01
-    picture_beta: float = 0.06
-    picture: Literal["levels", "velocity"] = "levels"
-    temperature: float = 1.0
-    truncated: Literal["count", "mask"] = "count"
-    drop_equal: bool = False
-    resample: int = 0
-    decoder: float = 0.0
-    decoder_steps: int = 2
-    decoder_clip: float = 1e-3
-    decoder_beta: float = 0.0
-    chance: float = 0.7
-    rows: int = 0
-    rollout_rows: int = 64
-
-    def __post_init__(self) -> None:
-        least = {"group": 2, "updates": 1, "decoder_steps": 1, "rollout_rows": 1, "rows": 0, "resample": 0}
-        least |= {"text_beta": 0, "picture_beta": 0, "decoder": 0, "decoder_beta": 0, "delta": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {low}")
-        if not 0 < self.low < 1 or not self.high > 0 or not self.temperature > 0:
-            raise ValueError(f"low={self.low} must be between 0 and 1, high={self.high} and temperature above 0")
-        for name, known in (
-            ("ratio", ("token", "sequence")),
-            ("picture", ("levels", "velocity")),
-            ("truncated", ("count", "mask")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
-        if self.decoder and not self.chance > 0:
-            raise ValueError("steps of a picture have a density only with chance above 0")
-
-    @property
-    def compares(self) -> bool:
-        """A reference is needed."""
-        return self.text_beta > 0 or self.picture_beta > 0 or (self.decoder > 0 and self.decoder_beta > 0)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Terms of the loss, scalars with gradients, and reports: ``clipped`` is the share of ratios held back."""
-
-    policy: Tensor
-    text: Tensor
-    picture: Tensor
-    clipped: Tensor
-    ratio: Tensor
-
-    def loss(self, settings: RewardSettings) -> Tensor:
-        """- policy + beta_T text + beta_I picture."""
-        return settings.text_beta * self.text + settings.picture_beta * self.picture - self.policy
-
-
-def reward_terms(
-    new: Tensor,
-    old: Tensor,
-    reference: Tensor | None,
-    advantages: Tensor,
-    counted: Tensor,
-    apart: Tensor | None,
-    settings: RewardSettings,
-    share: Tensor | None = None,
-) -> Terms:
-    """The terms for log-probabilities (B, N), in their own type; counted (B, N) bool, advantages (B,).
-
-    ``apart`` (B,) are the pictures' divergences. ``share`` (B,) is what each row counts in a mean (default 1 / B), so
-    that the terms of small batches add up to those of the whole.
-    """
-    share = torch.full_like(new[:, 0], 1 / max(1, len(new))) if share is None else share.to(new)
-    count = counted.to(new)
-    weights = share[:, None] * count / count.sum(dim=1, keepdim=True).clamp(min=1)
-    each = advantages.to(new)
-    if settings.ratio == "sequence":
-        ratios = ((new * count).sum(dim=1, keepdim=True), (old.detach() * count).sum(dim=1, keepdim=True))
-        weighed, told = share[:, None], torch.ones_like(counted[:, :1])
-    else:
-        ratios, weighed, told = (new, old.detach()), weights, counted
-    gain, ratio = clipped_gain(*ratios, each, settings.low, settings.high)
-    held = held_back(ratio.detach(), each, settings.low, settings.high) & told
-    nothing = new.new_zeros(())
-    text = nothing
-    if reference is not None and settings.text_beta:
-        one = torch.ones(len(new), device=new.device)
-        apart_text = k3_divergence(Scored(new, counted, one), Scored(reference.detach(), counted, one))
-        text = (apart_text * weights).sum()
-    return Terms(
-        (gain * weighed).sum(),
-        text,
-        nothing if apart is None else (apart * share.to(apart)).sum(),
-        held.sum().to(new) / told.sum().clamp(min=1),
-        (ratio.detach() * weighed).sum(),
-    )
-
-
-def picture_apart(policy: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor], settings: RewardSettings) -> Tensor:
-    """(B,) how far apart two traces (velocity (B, N), levels (B, L, n, D)) of the same noisy picture are."""
-    if settings.picture == "velocity":
-        return velocity_divergence(policy[0].float(), reference[0].detach().float())
-    return level_divergence(policy[1], reference[1].detach(), settings.temperature)
-
-
-def cut_off(process: Process[Any], values: Tensor) -> Tensor:
-    """(B,) bool: values (B, N) of words fill all places, and the last of them ends nothing."""
-    told = process.draw(values, Noise.of([0] * len(values)), torch.ones(len(values))).hidden
-    stops = getattr(process, "stops", None) or {getattr(process, "stop", -1)}
-    ended = torch.isin(values[:, -1], torch.tensor(sorted(stops), device=values.device))
-    return told.all(dim=1) & ~ended
+__all__ = ["RewardLearner", "RewardSettings", "Terms", "cut_off", "picture_apart", "reward_terms", "rgpo"]
 
 
 class RewardLearner(nn.Module):
@@ -182,11 +55,10 @@ class RewardLearner(nn.Module):
             raise ValueError("give at least one exercise, each with a name of its own")
         self.policy = policy.eval()
         self.based = reference is None and has_adapters(policy)
-        if settings.compares and reference is None and not self.based:
-            raise ValueError("a beta above 0 needs a reference: another model, or adapters on the policy")
+        gate.check_reference(policy, reference, settings.compares)
         self.reference = None if reference is None or not settings.compares else reference.eval().requires_grad_(False)
         self.exercises, self.settings = tuple(exercises), settings
-        self._made: dict[str, tuple[int, list[Sample]]] = {}
+        self._made: dict[str, tuple[int, dict[int, Sample]]] = {}
         for exercise in exercises:
             self._prepare(exercise)
 
@@ -217,12 +89,6 @@ class RewardLearner(nn.Module):
                 module.eval()
         return self
 
-    def _refer(self) -> tuple[AbstractContextManager[Any], Model]:
-        """(a context in which it is the reference, the model)."""
-        if self.reference is not None:
-            return nullcontext(), self.reference
-        return without_adapters(self.policy), self.policy
-
     # rollouts
 
     def _get(self, exercise: Exercise, name: str) -> Tensor:
@@ -237,21 +103,27 @@ class RewardLearner(nn.Module):
         """Make and judge the rollouts of a round; what is reported of them."""
         s = self.settings
         many = [task for task in now.tasks[exercise.name] for _ in range(s.group)]
+        own = workers.own_rows(len(many))
+        gate.check_quiet(self.policy)
         wanted = list(range(len(many)))
-        samples: list[Sample] = [Sample(task, ()) for task in many]
-        verdicts: list[Verdict] = [Verdict(None)] * len(many)
+        watched: Watched | None = None
+        samples: dict[int, Sample] = {}
+        found: dict[int, Verdict] = {}
         tries = 0
         for attempt in range(1 + s.resample):
-            seeds = self._seeds(now, len(many), attempt)
-            made, path = self._make(exercise, [many[i] for i in wanted], [seeds[i] for i in wanted])
-            found = exercise.judge(made)
-            if len(found) != len(made):
-                raise ValueError(f"the judge gave {len(found)} verdicts for {len(made)} samples")
-            for place, i in enumerate(wanted):
-                samples[i], verdicts[i] = made[place], found[place]
+            seeds, some = self._seeds(now, len(many), attempt), [i for i in own if i in set(wanted)]
+            with workers.whole(self.policy):
+                made, path, by = self._make(exercise, [many[i] for i in some], [seeds[i] for i in some])
+            watched = by if attempt == 0 else None  # others are not the first rows
+            told = exercise.judge(made) if made else []
+            if len(told) != len(made):
+                raise ValueError(f"the judge gave {len(told)} verdicts for {len(made)} samples")
+            samples |= dict(zip(some, made, strict=True))
+            found |= dict(zip(some, told, strict=True))
             if path is not None:
-                self._get(exercise, "path")[wanted] = path.to(self._get(exercise, "path").device)
+                self._get(exercise, "path")[some] = path.to(self._get(exercise, "path").device)
             tries += len(wanted)
+            verdicts = workers.joined_list([found[i] for i in own])
             advantages = group_advantages([v.score for v in verdicts], s.group, spread=s.spread, delta=s.delta)
             equal = ~(advantages.view(-1, s.group) != 0).any(dim=1)
             wanted = equal.repeat_interleave(s.group).nonzero().flatten().tolist()
@@ -260,23 +132,55 @@ class RewardLearner(nn.Module):
         self._get(exercise, "advantages").copy_(advantages)
         counts = ~equal.repeat_interleave(s.group) if s.drop_equal else torch.ones(len(many), dtype=torch.bool)
         self._get(exercise, "share").copy_(counts.float() / counts.sum().clamp(min=1))
+        kept = [samples[i] for i in own]
         for index in range(len(exercise.plan)):
-            self._get(exercise, f"values_{index}").copy_(self.policy.encode([x.reply[index] for x in samples]))
+            values = self.policy.encode([sample.reply[index] for sample in kept])
+            self._get(exercise, f"values_{index}").copy_(workers.joined_rows(values))
+        if s.decoder:
+            path = self._get(exercise, "path")
+            path.copy_(workers.joined_rows(path[own]))
         self._made[exercise.name] = (now.seed, samples)
+        self._check(exercise, now, samples, watched)
         if s.updates > 1:
             self._remember(exercise, now)
         numbers = {"equal_groups": float(equal.float().mean()), "tries": tries / len(many)}
         numbers |= _reported(verdicts) | self._lengths(exercise)
         if exercise.watch is not None:
-            numbers |= exercise.watch(samples, verdicts)
+            numbers |= workers.averaged(exercise.watch(kept, [found[i] for i in own]))
         return {f"{exercise.name}_{name}": value for name, value in numbers.items()}
 
-    def _make(self, exercise: Exercise, tasks: list[Task], seeds: list[int]) -> tuple[list[Sample], Tensor | None]:
+    def _check(self, exercise: Exercise, now: Round, samples: dict[int, Sample], watched: Watched | None) -> None:
+        """The gate between what was sampled and what is scored."""
+        own = workers.own_rows(len(samples) * workers.count())
+        kept = [self._get(exercise, f"values_{i}")[own] for i in range(len(exercise.plan))]
+        gate.check_kept(exercise.name, [samples[i] for i in own], kept)
+        if self.settings.decoder:
+            part = next(i for i, ask in enumerate(exercise.plan) if ask.kind == "image")
+            steps = self.policy.settings(exercise.plan[part], 1).steps
+            gate.check_path(exercise.name, self._get(exercise, "path")[own], steps, kept[part])
+        if watched is None:
+            return
+        some = self._batches(exercise)[0][: self.settings.rollout_rows]
+
+        def score(part: int, values: Tensor, draw: Draw) -> Tensor:
+            context, _ = self._context(self.policy, exercise, now, part, some)
+            return self.policy.process(exercise.plan[part].kind).log_prob(context, values, draw).tokens
+
+        gate.check_sampled(exercise.name, self.policy, exercise.plan, watched, [v[: len(some)] for v in kept], score)
+
+    def _make(
+        self, exercise: Exercise, tasks: list[Task], seeds: list[int]
+    ) -> tuple[list[Sample], Tensor | None, Watched | None]:
         s = self.settings
+        if not tasks:
+            return [], None, None
         maker = Recorded(self.policy, s.chance) if s.decoder else None
-        model = self.policy if maker is None else cast(Model, maker)
-        samples = rollout(model, tasks, exercise.plan, seeds, batch=s.rollout_rows)
-        return samples, None if maker is None else maker.path
+        watched = Watched(maker or self.policy)
+        samples = rollout(cast(Model, watched), tasks, exercise.plan, seeds, batch=s.rollout_rows)
+        path = None if maker is None else maker.path
+        if path is not None and path.shape[1:] != self._get(exercise, "path").shape[1:]:
+            gate.check_path(exercise.name, path, self._get(exercise, "path").shape[1] - 1, None)
+        return samples, path, watched
 
     def _lengths(self, exercise: Exercise) -> dict[str, float]:
         """Mean tokens and share of chains cut off, of the first words."""
@@ -286,16 +190,17 @@ class RewardLearner(nn.Module):
         cut = cut_off(process, values)
         return {"length": float(told.sum(dim=1).float().mean()), "truncated": float(cut.float().mean())}
 
-    def samples(self, exercise: Exercise, now: Round) -> list[Sample]:
-        """The rollouts of a round, put together again from the buffers after a resume."""
+    def samples(self, exercise: Exercise, now: Round) -> dict[int, Sample]:
+        """This process's rollouts of a round by row, put together again from the buffers after a resume."""
         made = self._made.get(exercise.name)
         if made is None or made[0] != now.seed:
             many = [task for task in now.tasks[exercise.name] for _ in range(self.settings.group)]
+            own = workers.own_rows(len(many))
             columns: list[list[Part]] = [
-                self.policy.decode(ask.kind, self._get(exercise, f"values_{index}"))
+                self.policy.decode(ask.kind, self._get(exercise, f"values_{index}")[own])
                 for index, ask in enumerate(exercise.plan)
             ]
-            found = [Sample(t, tuple(r)) for t, r in zip(many, zip(*columns, strict=True), strict=True)]
+            found = {i: Sample(many[i], tuple(r)) for i, r in zip(own, zip(*columns, strict=True), strict=True)}
             made = self._made[exercise.name] = (now.seed, found)
         return made[1]
 
@@ -349,38 +254,46 @@ class RewardLearner(nn.Module):
 
     def _remember(self, exercise: Exercise, now: Round) -> None:
         for part, ask in enumerate(exercise.plan):
-            for rows in self._batches(exercise):
-                if ask.kind != "image":
-                    self._get(exercise, f"old_{part}")[rows] = self.words(self.policy, exercise, now, part, rows)[0]
-                elif self.settings.decoder:
-                    for update in range(self.settings.updates):
-                        later = replace(now, update=update)
-                        total = self._get(exercise, "path").shape[1] - 1
-                        for place, step in enumerate(self.steps(later, total)):
-                            scores, _, _ = self.step_scores(self.policy, exercise, later, part, step, rows)
-                            at = update * self.settings.decoder_steps + place
-                            self._get(exercise, "path_old")[at, rows] = scores
+            batches = self._batches(exercise)
+            if ask.kind != "image":
+                old = [self.words(self.policy, exercise, now, part, rows)[0] for rows in batches]
+                self._get(exercise, f"old_{part}").copy_(workers.joined_rows(torch.cat(old)))
+            elif self.settings.decoder:
+                total = self._get(exercise, "path").shape[1] - 1
+                for update in range(self.settings.updates):
+                    later = replace(now, update=update)
+                    for place, step in enumerate(self.steps(later, total)):
+                        scores = [
+                            self.step_scores(self.policy, exercise, later, part, step, rows)[0] for rows in batches
+                        ]
+                        at = update * self.settings.decoder_steps + place
+                        self._get(exercise, "path_old")[at] = workers.joined_rows(torch.cat(scores))
 
     def _batches(self, exercise: Exercise) -> list[list[int]]:
-        total = exercise.prompts * self.settings.group
-        size = self.settings.rows or total
-        return [list(range(begin, min(begin + size, total))) for begin in range(0, total, size)]
+        return in_batches(workers.own_rows(exercise.prompts * self.settings.group), self.settings.rows)
+
+    def _idle(self, exercise: Exercise, batch: int) -> bool:
+        """No process has a row in this batch of its own that counts, so all leave it out together."""
+        share = self._get(exercise, "share")
+        size = len(workers.own_rows(len(share)))
+        begin = batch * (self.settings.rows or size)
+        count = min(self.settings.rows or size, size - begin)
+        return not bool(share.view(-1, size)[:, begin : begin + count].any())
 
     def losses(self, exercise: Exercise, now: Round) -> Iterator[tuple[Tensor, dict[str, float]]]:
         """The loss of one update piece by piece, pieces add up; with what is reported of each."""
         s = self.settings
         advantages, share = self._get(exercise, "advantages"), self._get(exercise, "share")
-        for rows in self._batches(exercise):
+        for batch, rows in enumerate(self._batches(exercise)):
             own, some = share[rows], advantages[rows]
-            if not bool(own.any()):
+            if self._idle(exercise, batch):
                 continue
             for part, ask in enumerate(exercise.plan):
                 if ask.kind != "image":
                     yield self._text_loss(exercise, now, part, rows, some, own)
                 elif s.picture_beta:
                     new = self.trace(self.policy, exercise, now, part, rows)
-                    place, model = self._refer()
-                    with torch.no_grad(), place:
+                    with torch.no_grad(), reference_of(self.policy, self.reference) as model:
                         was = self.trace(model, exercise, now, part, rows)
                     apart = (picture_apart(new, was, s) * own).sum()
                     yield s.picture_beta * apart, {"kl_picture": float(apart.detach())}
@@ -393,10 +306,11 @@ class RewardLearner(nn.Module):
         s = self.settings
         new, counted = self.words(self.policy, exercise, now, part, rows)
         old = self._get(exercise, f"old_{part}")[rows] if s.updates > 1 else new.detach()
+        if s.updates > 1 and now.update == 0:
+            gate.check_unchanged(exercise.name, part, self.policy, new.detach(), old, counted)
         was = None
         if s.text_beta:
-            place, model = self._refer()
-            with torch.no_grad(), place:
+            with torch.no_grad(), reference_of(self.policy, self.reference) as model:
                 was = self.words(model, exercise, now, part, rows)[0]
         terms = reward_terms(new, old, was, advantages, counted, None, s, share)
         part_of = float(share.sum())
@@ -412,16 +326,29 @@ class RewardLearner(nn.Module):
             old = new.detach()
             if s.updates > 1:
                 old = self._get(exercise, "path_old")[now.update * s.decoder_steps + place, rows]
+                if now.update == 0:
+                    gate.check_unchanged(exercise.name, part, self.policy, new.detach(), old)
+            if now.update == 0:
+                self._check_step(exercise, now, part, rows, step, mean, deviation)
             rho = (new - old).clamp(-LARGEST, LARGEST).exp()
             gain = torch.minimum(rho * advantages, rho.clamp(1 - s.decoder_clip, 1 + s.decoder_clip) * advantages)
             loss = -(gain * share).sum()
             if s.decoder_beta:
-                context, model = self._refer()
-                with torch.no_grad(), context:
+                with torch.no_grad(), reference_of(self.policy, self.reference) as model:
                     _, was, _ = self.step_scores(model, exercise, now, part, step, rows)
                 loss = loss + s.decoder_beta * (gaussian_divergence(mean, was, deviation) * share).sum() / mean.shape[1]
             ratio = float((rho.detach() * share).sum()) / s.decoder_steps
             yield s.decoder / s.decoder_steps * loss, {"decoder_ratio": ratio}
+
+    def _check_step(
+        self, exercise: Exercise, now: Round, part: int, rows: list[int], step: int, mean: Tensor, deviation: float
+    ) -> None:
+        """The gate of a picture's steps: the noise that was drawn leads to the latents that were recorded."""
+        made = self.samples(exercise, now)
+        if deviation and all(made[i].seed is not None for i in rows):
+            noise = Noise.of([int(made[i].seed or 0) for i in rows]).fork("image", [part] * len(rows))
+            path = self._get(exercise, "path")[rows]
+            gate.check_step(exercise.name, step, mean, deviation, path, noise.normal("push", step, mean.shape[1]))
 
 
 def _reported(verdicts: Sequence[Verdict]) -> dict[str, float]:
@@ -445,10 +372,11 @@ def rgpo(learner: nn.Module, now: Round, rng: torch.Generator) -> tuple[Tensor, 
     """
     assert isinstance(learner, RewardLearner)
     numbers: dict[str, float] = {}
+    rolled: dict[str, float] = {}
     total: Tensor | None = None
     for exercise in learner.exercises:
         if now.update == 0:
-            numbers |= learner.roll(exercise, now)
+            rolled |= learner.roll(exercise, now)
         for loss, some in learner.losses(exercise, now):
             loss = exercise.weight * loss
             for name, value in some.items():
@@ -461,4 +389,4 @@ def rgpo(learner: nn.Module, now: Round, rng: torch.Generator) -> tuple[Tensor, 
     if total is None:  # all groups were dropped
         total = sum(p.sum() * 0.0 for p in learner.policy.parameters() if p.requires_grad)  # type: ignore[assignment]
     assert total is not None
-    return total, numbers
+    return total, rolled | workers.summed(numbers)

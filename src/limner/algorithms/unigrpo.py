@@ -31,9 +31,12 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
+from limner.algorithms import gate, workers
+from limner.algorithms.adapters import reference_of
 from limner.algorithms.maskgrpo import Emerging
 from limner.algorithms.noising import Noising, hide
 from limner.algorithms.policy_gradient import Clipped, Parts, Spread, averaging, clipped_objective, group_advantages
+from limner.algorithms.recording import Watched
 from limner.judges.base import Judge
 from limner.judges.signs import Watch
 from limner.models.base import Model
@@ -41,8 +44,6 @@ from limner.parts import Ask, Part, PartKind, Plan, Sample, Task, Verdict
 from limner.process.base import Draw
 from limner.process.noise import Noise
 from limner.turn import rollout
-
-GAP = 1e-3  # largest |log ratio| of unchanged weights; float32 on one device gives 0
 
 
 @dataclass(frozen=True)
@@ -150,23 +151,24 @@ class _Replies:
     """Replies of one exercise, with what was reported of them when they were judged."""
 
     seed: int
-    samples: list[Sample]
+    samples: dict[int, Sample]  # by row
     numbers: dict[str, float] = field(default_factory=dict)
 
 
 class GroupLearner(nn.Module):
-    """A policy that is trained, its frozen reference (None where every beta is 0), and the replies in use.
+    """A policy that is trained, its frozen reference, and the replies in use.
 
-    The replies, their advantages and the old log-probabilities are buffers, so a run stopped between two updates
-    of the same replies goes on to the same weights. Modules stay in evaluation mode: with dropout no ratio would be 1.
+    ``reference`` None is right where every beta is 0, and for a policy with adapters, whose base it is. The replies,
+    their advantages and the old log-probabilities are buffers, so a run stopped between two updates of the same replies
+    goes on to the same weights. Modules stay in evaluation mode: with dropout no ratio would be 1. Several processes
+    share out the rows (``Run.divides``): each makes and scores its own, and all know all of the buffers.
     """
 
     def __init__(
         self, policy: Model, reference: Model | None, exercises: Sequence[Exercise], settings: GroupSettings
     ) -> None:
         super().__init__()
-        if settings.compares and reference is None:
-            raise ValueError("a beta above 0 needs a reference model; give one, or set every beta to 0")
+        gate.check_reference(policy, reference, settings.compares)
         if len({exercise.name for exercise in exercises}) != len(exercises) or not exercises:
             raise ValueError("give at least one exercise, each with a name of its own")
         self.policy = policy.eval()
@@ -209,36 +211,62 @@ class GroupLearner(nn.Module):
         """Make and judge the replies of a round; returns what is reported of them."""
         s = self.settings
         many = [task for task in now.tasks[exercise.name] for _ in range(s.group)]
-        maker = cast(Model, Emerging(self.policy)) if s.emerge else self.policy
-        samples = rollout(maker, many, exercise.plan, self._seeds(now, len(many)), batch=s.rollout_rows)
-        verdicts = exercise.judge(samples)
-        if len(verdicts) != len(samples):
-            raise ValueError(f"the judge gave {len(verdicts)} verdicts for {len(samples)} samples")
+        seeds, own = self._seeds(now, len(many)), workers.own_rows(len(many))
+        gate.check_quiet(self.policy)
+        watched = Watched(Emerging(self.policy) if s.emerge else self.policy)
+        with workers.whole(self.policy):
+            made = rollout(
+                cast(Model, watched),
+                [many[i] for i in own],
+                exercise.plan,
+                [seeds[i] for i in own],
+                batch=s.rollout_rows,
+            )
+            values = [self.policy.encode([sample.reply[i] for sample in made]) for i in range(len(exercise.plan))]
+        found = exercise.judge(made)
+        if len(found) != len(made):
+            raise ValueError(f"the judge gave {len(found)} verdicts for {len(made)} samples")
+        verdicts = workers.joined_list(found)
         advantages = group_advantages([v.score for v in verdicts], s.group, spread=s.spread, delta=s.delta)
         self.get_buffer(f"{exercise.name}_advantages").copy_(advantages)
-        for index in range(len(exercise.plan)):
-            values = self.policy.encode([sample.reply[index] for sample in samples])
-            self.get_buffer(f"{exercise.name}_values_{index}").copy_(values)
+        for index, some in enumerate(values):
+            self.get_buffer(f"{exercise.name}_values_{index}").copy_(workers.joined_rows(some))
         numbers = _reported(verdicts, advantages, s.group)
         if exercise.watch is not None:
-            numbers |= exercise.watch(samples, verdicts)
-        self._made[exercise.name] = _Replies(now.seed, samples, numbers)
+            numbers |= workers.averaged(exercise.watch(made, found))
+        self._made[exercise.name] = _Replies(now.seed, dict(zip(own, made, strict=True)), numbers)
+        self._check(exercise, now, made, watched)
         if s.updates > 1:
             self._remember(exercise, now)
         return {f"{exercise.name}_{name}": value for name, value in numbers.items()}
 
-    def samples(self, exercise: Exercise, now: Round) -> list[Sample]:
-        """The replies of a round, put together again from the buffers after a resume."""
+    def _check(self, exercise: Exercise, now: Round, made: list[Sample], watched: Watched) -> None:
+        """The gate between what was sampled and what is scored."""
+        rows = workers.own_rows(len(self.get_buffer(f"{exercise.name}_advantages")))
+        kept = [self.get_buffer(f"{exercise.name}_values_{i}")[rows] for i in range(len(exercise.plan))]
+        gate.check_kept(exercise.name, made, kept)
+        if self.settings.emerge:
+            return
+        some = self._batches(exercise)[0][: self.settings.rollout_rows]
+
+        def score(part: int, values: Tensor, draw: Draw) -> Tensor:
+            return self._scored(self.policy, exercise, now, part, draw, some, values)
+
+        gate.check_sampled(exercise.name, self.policy, exercise.plan, watched, [v[: len(some)] for v in kept], score)
+
+    def samples(self, exercise: Exercise, now: Round) -> dict[int, Sample]:
+        """This process's replies of a round by row, put together again from the buffers after a resume."""
         made = self._made.get(exercise.name)
         if made is None or made.seed != now.seed:
             many = [task for task in now.tasks[exercise.name] for _ in range(self.settings.group)]
+            seeds, own = self._seeds(now, len(many)), workers.own_rows(len(many))
             columns: list[list[Part]] = [
-                self.policy.decode(ask.kind, self.get_buffer(f"{exercise.name}_values_{index}"))
+                self.policy.decode(ask.kind, self.get_buffer(f"{exercise.name}_values_{index}")[own])
                 for index, ask in enumerate(exercise.plan)
             ]
-            seeds = self._seeds(now, len(many))
-            replies = zip(many, zip(*columns, strict=True), seeds, strict=True)
-            made = self._made[exercise.name] = _Replies(now.seed, [Sample(t, tuple(r), n) for t, r, n in replies])
+            replies = zip(own, zip(*columns, strict=True), strict=True)
+            found = {i: Sample(many[i], tuple(reply), seeds[i]) for i, reply in replies}
+            made = self._made[exercise.name] = _Replies(now.seed, found)
         return made.samples
 
     def _seeds(self, now: Round, rows: int) -> list[int]:
@@ -266,21 +294,24 @@ class GroupLearner(nn.Module):
         for part in range(len(exercise.plan)):
             old = self.get_buffer(f"{exercise.name}_old_{part}")
             for place, (draw, _) in enumerate(self.draws(exercise, now, part)):
-                for rows in self._batches(exercise):
-                    old[place, rows] = self._score(self.policy, exercise, now, part, draw, rows)
+                scores = [self._score(self.policy, exercise, now, part, draw, rows) for rows in self._batches(exercise)]
+                old[place] = workers.joined_rows(torch.cat(scores))
 
     def _score(self, model: Model, exercise: Exercise, now: Round, part: int, draw: Draw, rows: list[int]) -> Tensor:
         """(rows, N) log-probabilities of one part."""
-        made, kind = self.samples(exercise, now), exercise.plan[part].kind
         values = self.get_buffer(f"{exercise.name}_values_{part}")[rows]
+        return self._scored(model, exercise, now, part, draw[rows], rows, values)
+
+    def _scored(
+        self, model: Model, exercise: Exercise, now: Round, part: int, draw: Draw, rows: list[int], values: Tensor
+    ) -> Tensor:
+        made, kind = self.samples(exercise, now), exercise.plan[part].kind
         before = [made[i].reply[:part] for i in rows]
         context = model.context([made[i].task.prompt for i in rows], before, Ask(kind, limit=values.shape[1]))
-        return model.process(kind).log_prob(context, values, draw[rows]).tokens
+        return model.process(kind).log_prob(context, values, draw).tokens
 
     def _batches(self, exercise: Exercise) -> list[list[int]]:
-        total = exercise.prompts * self.settings.group
-        size = self.settings.rows or total
-        return [list(range(begin, min(begin + size, total))) for begin in range(0, total, size)]
+        return in_batches(workers.own_rows(exercise.prompts * self.settings.group), self.settings.rows)
 
     def pieces(self, exercise: Exercise, now: Round) -> Iterator[tuple[PartKind, Clipped, float, Parts]]:
         """The objective of one update piece by piece: (kind, settings, weight, pieces that add up)."""
@@ -299,24 +330,23 @@ class GroupLearner(nn.Module):
                     if s.updates > 1:
                         old = self.get_buffer(f"{exercise.name}_old_{part}")[place, rows]
                         if now.update == 0:
-                            self._check(new.detach(), old, counted[rows])
+                            gate.check_unchanged(exercise.name, part, self.policy, new.detach(), old, counted[rows])
                     reference = None
-                    if self.reference is not None and scoring.clip.beta > 0:
-                        with torch.no_grad():
-                            reference = self._score(self.reference, exercise, now, part, draw, rows)
+                    if scoring.clip.beta > 0:
+                        with torch.no_grad(), reference_of(self.policy, self.reference) as model:
+                            reference = self._score(model, exercise, now, part, draw, rows)
                     found = clipped_objective(
                         new, old, reference, advantages[rows], counted[rows], scoring.clip, weights[rows]
                     )
+                    if reference is not None and now.update:
+                        moved = not torch.equal(new.detach(), old)
+                        gate.check_apart(exercise.name, moved, found.divergence)
                     yield ask.kind, scoring.clip, exercise.weight * scoring.weight / masks, found
 
-    @staticmethod
-    def _check(new: Tensor, old: Tensor, counted: Tensor) -> None:
-        gap = float(((new - old).abs() * counted).max())
-        if gap > GAP:
-            raise ValueError(
-                f"unchanged weights score the replies {gap:.2g} apart in log-probability, so ratios mean nothing; "
-                "score in float32, with the same rows together, and without dropout"
-            )
+
+def in_batches(rows: range, size: int) -> list[list[int]]:
+    """Rows in runs of at most ``size`` (0: all at once)."""
+    return [list(rows[begin : begin + (size or len(rows))]) for begin in range(0, len(rows), size or len(rows) or 1)]
 
 
 def _reported(verdicts: Sequence[Verdict], advantages: Tensor, group: int) -> dict[str, float]:
@@ -342,10 +372,11 @@ def unigrpo(learner: nn.Module, now: Round, rng: torch.Generator) -> tuple[Tenso
     """
     assert isinstance(learner, GroupLearner)
     numbers: dict[str, float] = {}
+    rolled: dict[str, float] = {}
     losses: list[Tensor] = []
     for exercise in learner.exercises:
         if now.update == 0:
-            numbers |= learner.roll(exercise, now)
+            rolled |= learner.roll(exercise, now)
         for kind, clip, weight, parts in learner.pieces(exercise, now):
             loss = weight * parts.loss(clip.beta)
             if learner.settings.rows and losses:
@@ -356,4 +387,4 @@ def unigrpo(learner: nn.Module, now: Round, rng: torch.Generator) -> tuple[Tenso
             for name, value in (("kl", parts.divergence), ("clip_fraction", parts.clipped), ("ratio", parts.ratio)):
                 key = f"{exercise.name}_{kind}_{name}"
                 numbers[key] = numbers.get(key, 0.0) + of_draw * float(value.detach())
-    return torch.stack(losses).sum(), numbers
+    return torch.stack(losses).sum(), rolled | workers.summed(numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,12 @@ class Train:
                                            help_behavior_hint="(default: nothing)")] = ""  # fmt: skip
     validate_every: Annotated[int, tyro.conf.arg(help="Updates between two validations.")] = 500
     track: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME", help=_TRACK)] = ()
+    micro_batches: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=RECIPES_OWN)] = None
+    """How many micro-batches make an update; processes (under torchrun) share them out."""
+    gather: Annotated[Literal["whole", "layers"] | None, tyro.conf.arg(help_behavior_hint=RECIPES_OWN)] = None
+    """How weights that are cut over processes come together: docs/training.md."""
+    replicas: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=RECIPES_OWN)] = None
+    """How many whole copies of the weights the processes hold."""
     device: Device = "cpu"
     json: Json = False
 
@@ -62,12 +69,12 @@ class Train:
         if self.rounds is not None or self.guide:
             raise ValueError(f"--rounds and --guide are for {ROUNDS}; leave them out with {self.recipe}")
 
-        for name in ("steps", "threads", "batch_size"):
+        for name in ("steps", "threads", "batch_size", "micro_batches", "replicas"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: give 1 or more")
         folder = self.folder or Path("runs") / self.recipe
-        names = ("steps", "seed", "threads", "batch_size", "lr")
+        names = ("steps", "seed", "threads", "batch_size", "lr", "micro_batches", "gather", "replicas")
         wished: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         run = replace(recipe(self.recipe, **self._options(folder)), **wished)
         if self.validate:
@@ -83,6 +90,8 @@ class Train:
         except Interrupted as stopped:
             print(f"limner: {stopped}", file=sys.stderr)
             return stopped.status
+        if os.environ.get("RANK", "0") != "0":
+            return 0  # the first process tells
         released = str(result.released) if result.released else None
         if self.json:
             about = {"recipe": self.recipe, "folder": str(result.folder), "released": released, "seed": run.seed}

@@ -73,6 +73,15 @@ class Model(nn.Module, ABC):
     def load(cls, folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Self:
         """The model in a checkpoint folder."""
 
+    def layers(self) -> list[nn.Module]:
+        """The repeated layers, each only ever called as a module: what training shards, compiles and computes again
+        layer by layer. By default none."""
+        return []
+
+    def forget(self) -> None:
+        """Drop what is remembered of the present weights, because they change. By default nothing is."""
+        return None
+
     def check_prompt(self, conversation: Conversation) -> None:
         """Raise ``UnknownWords`` or another ValueError if the conversation cannot be understood. By default all can."""
         return None

@@ -378,6 +378,7 @@ def stage_three(
         name="mindomni.stage_three",
         build=build,
         objective=rgpo,
+        divides=True,
         batches=lambda seed, first, size: rounds(made, settings.updates)(seed, first, size),
         optimizer=optimizer,
         finish=finish,

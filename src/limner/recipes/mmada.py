@@ -340,6 +340,7 @@ def stage_3(
         name="mmada.stage_3",
         build=build,
         objective=unigrpo,
+        divides=True,
         batches=lambda seed, first, size: rounds(exercises(), settings.updates)(seed, first, size),
         optimizer=everything_decays,
         finish=finish,

@@ -424,6 +424,7 @@ def tiny_stage_three(
         name="mindomni.tiny_stage_three",
         build=build,
         objective=rgpo,
+        divides=True,
         batches=lambda seed, first, size: rounds(made, settings.updates)(seed, first, size),
         optimizer=partial(adamw, betas=(0.9, 0.99)),
         finish=finish,

@@ -197,6 +197,7 @@ def tiny_unigrpo(
         name="mmada.tiny_unigrpo",
         build=build,
         objective=unigrpo,
+        divides=True,
         batches=batches,
         optimizer=optimizer,
         sample=_sample,

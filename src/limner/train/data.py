@@ -7,8 +7,9 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
@@ -20,13 +21,28 @@ def seed_of(seed: int, step: int, use: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{step}/{use}".encode(), digest_size=8).digest(), "big") >> 1
 
 
-def each_step(make: Callable[[int, int], Any]) -> Batches:
+@dataclass(frozen=True)
+class Steps:
     """`Run.batches` from `make(seed, size)`, which gets every step a seed of its own and returns that step's batch."""
 
-    def batches(seed: int, start: int, size: int) -> Iterator[Any]:
-        return (make(seed_of(seed, step, "batch"), size) for step in count(start))
+    make: Callable[[int, int], Any]
+    strides: ClassVar[bool] = True
 
-    return batches
+    def __call__(self, seed: int, start: int, size: int, stride: int = 1) -> Iterator[Any]:
+        return (self.make(seed_of(seed, step, "batch"), size) for step in count(start, stride))
+
+
+def each_step(make: Callable[[int, int], Any]) -> Steps:
+    """`Run.batches` from `make(seed, size)`, which gets every step a seed of its own and returns that step's batch."""
+    return Steps(make)
+
+
+def every(batches: Batches, seed: int, start: int, size: int, stride: int) -> Iterator[Any]:
+    """Batch `start` and every `stride`-th after it. Batches that take a stride as their fourth argument, and say so by
+    an attribute `strides`, need not make those between."""
+    if getattr(batches, "strides", False):
+        return batches(seed, start, size, stride)  # type: ignore[call-arg]
+    return islice(batches(seed, start, size), 0, None, stride)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -9,9 +9,12 @@ A run leaves a folder:
     checkpoints/      the newest `keep`, each enough to go on bit for bit on the same machine
     samples/          what `Run.sample` drew with the averaged weights
     released/         what `Run.finish` wrote with the averaged weights
+    diverged/         the batch of a step whose loss or gradient was no number
 
 Every random draw of step s comes from (seed, s): the batch, the objective's generator and torch's global one (dropout).
-So there is no generator to save, and a run killed at any moment goes on to the same weights as one left in peace.
+So there is no generator to save, and a run killed at any moment goes on to the same weights as one left in peace. With
+several micro-batches to a step, number m of step s draws from (seed, s * micro_batches + m); which process computes it
+does not matter, so a run may also go on with another number of processes (started by torchrun: see `shard`).
 """
 
 from __future__ import annotations
@@ -21,80 +24,50 @@ import math
 import os
 import platform
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import torch
 from rich.console import Console
 from torch import nn
 
+from limner.algorithms import workers
 from limner.judges.signs import SIGNS
 from limner.train import alarms, checkpoint
-from limner.train.data import prefetched, seed_of, to_device
+from limner.train.data import every, prefetched, seed_of, to_device
+from limner.train.layers import prepare
 from limner.train.optim import EMA, Optimizers, clip_gradient
-from limner.train.report import Numbers, shown
+from limner.train.report import Numbers, shown, values_in
 from limner.train.run import DTYPES, FREE, Run
+from limner.train.shard import Engine, joined
+from limner.train.stop import Diverged, Interrupted, Stop, keep_batches
+from limner.train.tensors import full
 from limner.train.track import tracked
+
+__all__ = ["Diverged", "FitResult", "Interrupted", "fit"]
 
 RESERVED = frozenset({"step", "loss", "lr", "gradient_norm", "samples_per_second", "cpu_seconds", "wall_seconds"})
 RESERVED |= {"tokens_per_second"}
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished run: its folder, its model (averaged weights, evaluation mode) and the last line of its numbers."""
+    """A finished run: its folder, its model (averaged weights, evaluation mode) and the last line of its numbers.
+
+    With several processes the model's weights are cut over them; `released` holds them whole.
+    """
 
     folder: Path
     model: nn.Module
     numbers: dict[str, float]
     released: Path | None
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop, wrote a checkpoint and stopped; the message says how to go on.
-
-    `status` is the exit status for a command line: 130 after Ctrl-C, 143 after SIGTERM.
-    """
-
-    def __init__(self, folder: Path, step: int, number: int) -> None:
-        super().__init__(f"stopped after step {step}; run the same command again to go on from {folder}")
-        self.folder, self.step, self.status = folder, step, 128 + number
-
-
-class Diverged(ValueError):
-    """The loss or the gradient stopped being a number. Nothing of that step was kept."""
-
-
-class _Stop:
-    """Remembers that Ctrl-C or a termination signal came; a second Ctrl-C stops at once. Only in the main thread."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.number:
-            raise KeyboardInterrupt
-        self.number = number
-
-    @contextmanager
-    def listening(self) -> Iterator[_Stop]:
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 @contextmanager
@@ -117,19 +90,23 @@ def _versions(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _claim(run: Run, folder: Path, model: nn.Module, device: torch.device, *, step: int) -> None:
+def _claim(
+    run: Run, folder: Path, digests: Mapping[str, str], device: torch.device, *, resume: bool, step: int
+) -> None:
     """Write config.json, or check that the folder's is this run's. Raises ValueError naming what differs."""
     path = folder / "config.json"
-    frozen = checkpoint.frozen_digest(model)
     versions = _versions(device)
     if not path.exists():
-        digests = {"initial_weights": checkpoint.digest(model.named_parameters()), "frozen_weights": frozen}
+        folder.mkdir(parents=True, exist_ok=True)
         checkpoint.write_json(
-            path, {"run": run.config(), "digests": digests, "versions": [{"from_step": 0, **versions}]}
+            path, {"run": run.config(), "digests": dict(digests), "versions": [{"from_step": 0, **versions}]}
         )
         return
+    if not resume:
+        raise ValueError(f"{folder} already holds a run; resume it, or give another folder")
     known = json.loads(path.read_text())
-    before, now = known["run"], run.config()
+    # a setting that did not exist when the run began had its default
+    before, now = {**Run.defaults(), **known["run"]}, run.config()
     different = [
         f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())
@@ -140,7 +117,7 @@ def _claim(run: Run, folder: Path, model: nn.Module, device: torch.device, *, st
             f"{folder} holds a run with other settings: {'; '.join(different)}. "
             "Give the old values to go on with it, or another folder to begin anew"
         )
-    if known["digests"]["frozen_weights"] != frozen:
+    if known["digests"]["frozen_weights"] != digests["frozen_weights"]:
         raise ValueError(
             f"{folder} holds a run that was begun with other frozen weights than the recipe now builds; "
             "give it the checkpoint it began with, or another folder to begin anew"
@@ -148,6 +125,22 @@ def _claim(run: Run, folder: Path, model: nn.Module, device: torch.device, *, st
     if {**known["versions"][-1], "from_step": 0} != {"from_step": 0, **versions}:
         known["versions"].append({"from_step": step, **versions})
         checkpoint.write_json(path, known)
+
+
+def _by_first(do: Callable[[], T]) -> T:
+    """What the first process finds or does, told to all; its error is everyone's."""
+    found: tuple[T | None, Exception | None] = (None, None)
+    if workers.place() == 0:
+        try:
+            found = (do(), None)
+        except (ValueError, OSError) as error:
+            if workers.count() == 1:
+                raise
+            found = (None, error)
+    value, wrong = workers.everyone(found)[0]
+    if wrong is not None:
+        raise wrong
+    return value  # type: ignore[return-value]
 
 
 def fit(
@@ -162,104 +155,126 @@ def fit(
 ) -> FitResult:
     """Train until `run.steps` updates are done, going on from the folder's newest checkpoint where there is one.
 
-    `track` names trackers that are told the same numbers as the JSON lines, see `train.track`. Raises ValueError where
-    the folder holds a run with other settings (or any run, with `resume=False`), Diverged where
-    the loss or the gradient is no number, and Interrupted (a KeyboardInterrupt) after Ctrl-C or SIGTERM, once a
-    checkpoint is written.
+    Under torchrun all processes call it. `track` names trackers that are told the same numbers as the JSON lines, see
+    `train.track`. Raises ValueError where the folder holds a run with other settings (or any run, with `resume=False`),
+    Diverged where the loss or the gradient is no number, and Interrupted (a KeyboardInterrupt) after Ctrl-C or SIGTERM,
+    once a checkpoint is written.
     """
-    folder, device = Path(folder), torch.device(device)
+    folder = Path(folder)
     screen = (console or Console(stderr=True)) if progress else None
-    if not resume and (folder / "config.json").exists():
-        raise ValueError(f"{folder} already holds a run; resume it, or give another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    generators = [device.index or 0] if device.type == "cuda" else []
     with ExitStack() as stack:
+        device = stack.enter_context(joined(torch.device(device)))
+        generators = [device.index or 0] if device.type == "cuda" else []
         stack.enter_context(_threads(run.threads))
         stack.enter_context(torch.random.fork_rng(devices=generators))
-        stop = stack.enter_context(_Stop().listening())
+        stop = stack.enter_context(Stop().listening())
+        if run.micro_batches % workers.count() and not run.divides:
+            raise ValueError(
+                f"{workers.count()} processes cannot share out micro_batches={run.micro_batches} of run {run.name!r}; "
+                "give a multiple"
+            )
 
         torch.manual_seed(run.seed)
-        model = run.build().to(device)
+        model = prepare(run.build(), run)
+        digests = {
+            "initial_weights": checkpoint.digest(model.named_parameters()),
+            "frozen_weights": checkpoint.frozen_digest(model),
+        }
+        if len({each["initial_weights"] for each in workers.everyone(digests)}) > 1:
+            raise ValueError(f"the processes of run {run.name!r} built models with different weights")
+        engine = Engine(run, model, device)
         made = run.optimizer(model, run.lr, run.weight_decay)
         optimizers = made if isinstance(made, Optimizers) else Optimizers(made)
+        optimizers.spread(model, run.rates)
         ema = EMA(model, run.ema)
         numbers = Numbers(folder / "numbers.jsonl")
-        numbers.trackers = stack.enter_context(tracked(track, run.name, folder, run.config()))
-        saved = checkpoint.find(folder)
-        _claim(run, folder, model, device, step=int(saved[-1].name.removeprefix("step-")) if saved else 0)
-        first = 0
+        if workers.place() == 0:
+            numbers.trackers = stack.enter_context(tracked(track, run.name, folder, run.config()))
+        saved = _by_first(lambda: checkpoint.find(folder))
+        first = int(saved[-1].name.removeprefix("step-")) if saved else 0
+        _by_first(lambda: _claim(run, folder, digests, device, resume=resume, step=first))
         if saved:
-            counters = checkpoint.load(saved[-1], model, optimizers, ema)
-            first = counters["step"]
-            numbers.restore(counters["numbers"])
-        numbers.cut(first)
+            numbers.restore(checkpoint.load(saved[-1], model, optimizers, ema)["numbers"])
+        _by_first(lambda: numbers.cut(first))
         if first < run.steps:
-            _loop(run, folder, model, optimizers, ema, numbers, stop, first, device, screen)
+            _loop(run, folder, engine, optimizers, ema, numbers, stop, first, device, screen)
 
         if run.ema:
             ema.load_into(model)
         model.eval()
-        released = _finish(run, folder, model) if run.finish else None
+        released = _finish(run, folder, engine) if run.finish else None
         return FitResult(folder, model, dict(numbers.last), released)
 
 
 def _loop(
     run: Run,
     folder: Path,
-    model: nn.Module,
+    engine: Engine,
     optimizers: Optimizers,
     ema: EMA,
     numbers: Numbers,
-    stop: _Stop,
+    stop: Stop,
     first: int,
     device: torch.device,
     screen: Console | None,
 ) -> None:
     """Updates `first` to `run.steps`, with everything that happens between them."""
-    factor = run.factor()
+    model, factor, leads = engine.model, run.factor(), workers.place() == 0
     autocast = nullcontext() if run.dtype == "float32" else torch.autocast(device.type, DTYPES[run.dtype])
+    # an update's micro-batches are counted on from step to step, and this process computes every `stride`-th
+    count, stride, begin = (
+        run.micro_batches,
+        1 if run.divides else workers.count(),
+        0 if run.divides else workers.place(),
+    )
+    made = every(run.batches, run.seed, first * count + begin, run.batch_size // count, stride)
     spent = dict(numbers.seconds)
     cpu, wall = time.process_time(), time.perf_counter()
-    with (
-        prefetched(run.batches(run.seed, first, run.batch_size), run.prefetch) as batches,
-        shown(run, first, screen) as show,
-    ):
+    with prefetched(made, run.prefetch) as batches, shown(run, first, screen if leads else None) as show:
         model.train()
         for step in range(first, run.steps):
-            batch = to_device(_next(batches, run, step), device)
-            torch.manual_seed(seed_of(run.seed, step, "torch"))
-            rng = torch.Generator().manual_seed(seed_of(run.seed, step, "objective"))
             optimizers.zero_grad()
-            with autocast:
-                loss, extra = run.objective(model, batch, rng)
-            loss.backward()
+            own: list[tuple[float, Mapping[str, float]]] = []
+            given: list[Any] = []
+            for number in range(step * count + begin, (step + 1) * count, stride):
+                given.append(_next(batches, run, step))
+                batch = to_device(given[-1], device)
+                torch.manual_seed(seed_of(run.seed, number, "torch"))
+                rng = torch.Generator().manual_seed(seed_of(run.seed, number, "objective"))
+                with autocast:
+                    loss, extra = engine.loss(batch, rng)
+                (loss / count).backward()
+                own.append((float(loss.detach()), extra))
+            engine.reduce()
             norm = clip_gradient(model, run.clip)
-            values = _values(run, folder, step, float(loss.detach()), float(norm), extra)
+            values, asked = _together(run, own, float(norm), values_in(given), stop.number)
+            broken = _broken(values)
+            if broken:
+                raise _diverged(run, folder, step, broken, given)
             optimizers.scale(factor(step))
             optimizers.step()
+            engine.stepped()
             if run.ema:
                 ema.update(model)
             done = step + 1
 
-            numbers.add(values, batch)
+            numbers.add(values)
             numbers.seconds["cpu_seconds"] = spent["cpu_seconds"] + time.process_time() - cpu
             numbers.seconds["wall_seconds"] = spent["wall_seconds"] + time.perf_counter() - wall
             if done % run.log_every == 0 or done == run.steps:
-                numbers.write(done, run.lr * factor(step), run.batch_size)
-                _alarm(folder, done, numbers.last, screen)
+                numbers.write(done, run.lr * factor(step), run.batch_size, to_file=leads)
+                if leads:
+                    _alarm(folder, done, numbers.last, screen)
             show(done, values["loss"], numbers.headline())
             if run.sample and run.sample_every and (done % run.sample_every == 0 or done == run.steps):
-                (folder / "samples").mkdir(exist_ok=True)
-                with ema.swapped(model) if run.ema else _evaluating(model), torch.no_grad():
-                    run.sample(model, folder / "samples", done)
+                _sample(run, folder, engine, ema, done)
             if run.validate and run.validate_every and (done % run.validate_every == 0 or done == run.steps):
-                with ema.swapped(model) if run.ema else _evaluating(model), torch.no_grad():
-                    numbers.validate(done, run.validate(model, done))
-            if done % run.checkpoint_every == 0 or done == run.steps or stop.number:
+                _validate(run, engine, ema, numbers, done)
+            if done % run.checkpoint_every == 0 or done == run.steps or asked:
                 counters = {"step": done, "numbers": numbers.state()}
                 checkpoint.save(folder, model, optimizers, ema, counters, keep=run.keep)
-            if stop.number and done < run.steps:
-                raise Interrupted(folder, done, stop.number)
+            if asked and done < run.steps:
+                raise Interrupted(folder, done, asked)
 
 
 def _alarm(folder: Path, step: int, last: Mapping[str, float], screen: Console | None) -> None:
@@ -280,25 +295,70 @@ def _next(batches: Iterator[Any], run: Run, step: int) -> Any:
         ) from None
 
 
-def _values(
-    run: Run, folder: Path, step: int, loss: float, norm: float, extra: Mapping[str, float]
-) -> dict[str, float]:
-    """The step's numbers, all checked; a reported nan is left out."""
-    taken = RESERVED & set(extra)
-    if taken:
-        names = ", ".join(sorted(taken))
-        raise ValueError(f"the objective of run {run.name!r} reports {names}, which fit reports itself; rename it")
-    reported = {name: float(value) for name, value in extra.items()}
-    values = {"loss": loss, **{name: value for name, value in reported.items() if not math.isnan(value)}}
+def _together(
+    run: Run, own: list[tuple[float, Mapping[str, float]]], norm: float, tokens: int, asked: int
+) -> tuple[dict[str, float], int]:
+    """(the step's numbers over all micro-batches of all processes, the signal that any of them was sent)."""
+    for _, extra in own:
+        taken = RESERVED & set(extra)
+        if taken:
+            names = ", ".join(sorted(taken))
+            raise ValueError(f"the objective of run {run.name!r} reports {names}, which fit reports itself; rename it")
+    plain = [(loss, {name: float(value) for name, value in extra.items()}) for loss, extra in own]
+    told = workers.everyone((plain, tokens, asked))
+    losses = [loss for some, _, _ in told for loss, _ in some]
+    # an objective that divides its rows has put its numbers together itself
+    counted = plain if run.divides else [piece for some, _, _ in told for piece in some]
+    values = {"loss": sum(losses) / run.micro_batches}
+    for name in dict.fromkeys(name for _, extra in counted for name in extra):
+        known = [extra[name] for _, extra in counted if not math.isnan(extra.get(name, math.nan))]
+        if known:  # a reported nan is left out
+            values[name] = sum(known) if name == "tokens" else sum(known) / len(known)
+    # how many values were learned: as the objective says, or as they are counted in the batch
+    values.setdefault("tokens", float(sum(tokens for _, tokens, _ in told)))
     values["gradient_norm"] = norm
-    broken = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
-    if broken:
-        raise Diverged(
-            f"{', '.join(broken)} at step {step} of run {run.name!r}; no weight was changed by it. Try a lower lr (now "
-            f"{run.lr}), a longer warm-up (now {run.warmup}) or a smaller clip (now {run.clip}), in another folder "
-            f"than {folder}"
-        )
-    return values
+    return values, max(asked for _, _, asked in told)
+
+
+def _broken(values: Mapping[str, float]) -> str:
+    """The numbers that are none, in words."""
+    return ", ".join(f"{name} {value}" for name, value in values.items() if not math.isfinite(value))
+
+
+def _diverged(run: Run, folder: Path, step: int, broken: str, batches: list[Any]) -> Diverged:
+    kept = keep_batches(folder, step, workers.place(), batches)
+    return Diverged(
+        f"{broken} at step {step} of run {run.name!r}; no weight was changed by it, and {kept}. Try a lower lr (now "
+        f"{run.lr}), a longer warm-up (now {run.warmup}) or a smaller clip (now {run.clip}), in another folder than "
+        f"{folder}"
+    )
+
+
+@contextmanager
+def _averaged(run: Run, engine: Engine, ema: EMA) -> Iterator[nn.Module]:
+    """The model with its averaged weights, whole; what it remembers of them is forgotten."""
+    with ema.swapped(engine.model) if run.ema else _evaluating(engine.model), engine.whole() as model, torch.no_grad():
+        engine.stepped()
+        yield model
+        workers.together()
+    engine.stepped()
+
+
+def _sample(run: Run, folder: Path, engine: Engine, ema: EMA, done: int) -> None:
+    """A sheet with the averaged weights, by the first process."""
+    assert run.sample is not None
+    with _averaged(run, engine, ema) as model:
+        if workers.place() == 0:
+            (folder / "samples").mkdir(exist_ok=True)
+            run.sample(model, folder / "samples", done)
+
+
+def _validate(run: Run, engine: Engine, ema: EMA, numbers: Numbers, done: int) -> None:
+    """A line of validation with the averaged weights, by the first process."""
+    assert run.validate is not None
+    with _averaged(run, engine, ema) as model:
+        if workers.place() == 0:
+            numbers.validate(done, run.validate(model, done))
 
 
 @contextmanager
@@ -312,15 +372,34 @@ def _evaluating(model: nn.Module) -> Iterator[nn.Module]:
             module.training = mode
 
 
-def _finish(run: Run, folder: Path, model: nn.Module) -> Path:
+def _finish(run: Run, folder: Path, engine: Engine) -> Path:
     """Let the recipe write its released checkpoint beside, then put it in place whole."""
     assert run.finish is not None
     final, beside = folder / "released", folder / ".partial-released"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    with torch.no_grad():
-        run.finish(model, beside)
-    if final.exists():
-        shutil.rmtree(final)
-    os.rename(beside, final)
+    model = _plain(run, engine)
+    if workers.place() == 0:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        with torch.no_grad():
+            run.finish(model, beside)
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(beside, final)
+    workers.together()
     return final
+
+
+@torch.no_grad()
+def _plain(run: Run, engine: Engine) -> nn.Module:
+    """The model with whole weights, in the first process; a sharded one is built anew, because it cannot be saved."""
+    if workers.count() == 1:
+        return engine.model
+    lead = workers.place() == 0
+    torch.manual_seed(run.seed)
+    model = prepare(run.build(), run).eval() if lead else engine.model
+    into = dict(model.named_parameters()) | dict(model.named_buffers())
+    for name, tensor in [*engine.model.named_parameters(), *engine.model.named_buffers()]:
+        whole = full(tensor)
+        if lead:
+            into[name].copy_(whole)
+    return model

@@ -11,12 +11,15 @@ width 256 took 16.8 s an update with torch's and 0.48 s in float32.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from limner.train.tensors import full, like
 
 Schedule = Callable[[int], float]
 
@@ -107,8 +110,9 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter.grad)
                 buffer = state["momentum"].lerp_(parameter.grad, 1 - momentum)
-                matrix = parameter.grad.lerp(buffer, momentum).flatten(1)
-                update = orthogonalised(matrix, group["iterations"]).view_as(parameter)
+                # a matrix that is cut over processes is put together: its singular values are those of the whole
+                matrix = full(parameter.grad.lerp(buffer, momentum)).flatten(1)
+                update = like(orthogonalised(matrix, group["iterations"]).view(parameter.shape), parameter)
                 parameter.mul_(1 - lr * group["weight_decay"])
                 parameter.add_(update.to(parameter.dtype), alpha=-lr * 0.2 * math.sqrt(max(matrix.shape)))
 
@@ -119,6 +123,31 @@ class Optimizers:
     def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
         self.optimizers = optimizers
         self.rates = [[float(group["lr"]) for group in each.param_groups] for each in optimizers]
+
+    def spread(self, model: nn.Module, rates: Mapping[str, float]) -> None:
+        """Give each parameter the factor on its learning rate that the first pattern matching its name says (regular
+        expressions, from the beginning; 1 where none does). Raises ValueError for a pattern that no name matches."""
+        if not rates:
+            return
+        names = [name for name, _ in _trainable(model)]
+        for pattern in rates:
+            if not any(re.match(pattern, name) for name in names):
+                raise ValueError(
+                    f"no trainable weight is called like {pattern!r} of rates; there are {names[0]!r}, ..."
+                )
+        factors = {
+            p: next((factor for pattern, factor in rates.items() if re.match(pattern, name)), 1.0)
+            for name, p in _trainable(model)
+        }
+        for each, given in zip(self.optimizers, self.rates, strict=True):
+            groups = list(zip(each.param_groups, given, strict=True))
+            each.param_groups.clear()
+            given.clear()
+            for group, rate in groups:
+                for factor in dict.fromkeys(factors[p] for p in group["params"]):
+                    some = [p for p in group["params"] if factors[p] == factor]
+                    each.param_groups.append({**group, "params": some, "lr": rate * factor})
+                    given.append(rate * factor)
 
     def scale(self, factor: float) -> None:
         """Set every learning rate to `factor` times its unscaled value."""
@@ -187,7 +216,7 @@ def muon_with_adamw(
 
 def clip_gradient(model: nn.Module, limit: float) -> Tensor:
     """Scale all gradients so that their joint norm is at most `limit` (0: only measure); returns the norm before."""
-    return nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], limit or math.inf)
+    return full(nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], limit or math.inf))
 
 
 # ---- averaged weights

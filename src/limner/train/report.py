@@ -71,7 +71,9 @@ class Numbers:
             self.sums[key] = self.sums.get(key, 0.0) + value
             self.counts[key] = self.counts.get(key, 0) + 1
 
-    def write(self, step: int, lr: float, batch_size: int) -> None:
+    def write(self, step: int, lr: float, batch_size: int, *, to_file: bool = True) -> None:
+        """A line; `to_file` False keeps it in mind alone (with several processes one of them writes). Raises OSError
+        where it cannot be written."""
         means = {key: total / self.counts[key] for key, total in self.sums.items()}
         passed = self.seconds["wall_seconds"] - self.line_seconds
         speed = (step - self.line_step) * batch_size / max(passed, 1e-9)
@@ -79,22 +81,32 @@ class Numbers:
         self.last |= {key: round(value, 3) for key, value in self.seconds.items()}
         if self.tokens:
             self.last["tokens_per_second"] = round(self.tokens / max(passed, 1e-9), 1)
-        with self.path.open("a") as file:
-            file.write(json.dumps(self.last) + "\n")
-        self.trackers.log(step, self.last)
+        if to_file:
+            _append(self.path, self.last)
+            self.trackers.log(step, self.last)
         self.sums, self.counts, self.tokens = {}, {}, 0.0
         self.line_seconds, self.line_step = self.seconds["wall_seconds"], step
 
     def validate(self, step: int, found: Mapping[str, float]) -> None:
         """A line of validation."""
         self.validation = {name: float(value) for name, value in found.items()}
-        with self.validated.open("a") as file:
-            file.write(json.dumps({"step": step, **self.validation}) + "\n")
+        _append(self.validated, {"step": step, **self.validation})
         self.trackers.log(step, self.validation, "validation/")
 
     def headline(self) -> dict[str, float]:
         """What a line of progress is made from: the last line's numbers, and what validation found."""
         return self.last | {f"validation_{name}": value for name, value in self.validation.items()}
+
+
+def _append(path: Path, line: Mapping[str, float]) -> None:
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise OSError(
+            f"the numbers of step {line['step']} could not be written to {path}: {error}; make room and run the same "
+            "command again: it goes on from the newest checkpoint"
+        ) from error
 
 
 def values_in(batch: Any) -> int:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,12 @@ DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bf
 CALLABLES = frozenset({"build", "objective", "batches", "optimizer", "sample", "validate", "finish"})
 
 # Fields that change what is reported and how fast, but never a weight: they may differ when a run is resumed.
-FREE = frozenset({"log_every", "sample_every", "validate_every", "checkpoint_every", "keep", "prefetch"})
+# Those of the last line change by rounding at most.
+FREE = frozenset({"log_every", "sample_every", "validate_every", "checkpoint_every", "keep", "prefetch"}) | frozenset(
+    {"divides", "gather", "replicas", "recompute", "compile"}
+)
+
+Objective = Callable[[nn.Module, Any, torch.Generator], tuple[Tensor, Mapping[str, float]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,7 @@ class Run:
     # Called under `seed`.
     build: Callable[[], nn.Module]
     # (model, batch, rng of this step on the CPU) -> loss, numbers to report (nan: not measured on this batch).
-    objective: Callable[[nn.Module, Any, torch.Generator], tuple[Tensor, Mapping[str, float]]]
+    objective: Objective
     # (seed, first step, batch size) -> the batches from that step on; `data.each_step` makes one.
     batches: Callable[[int, int, int], Iterator[Any]]
     # (model, lr, weight decay)
@@ -63,6 +68,19 @@ class Run:
     ema: float = 0.998  # decay of the averaged weights; 0: no averaging
     dtype: str = "float32"  # of the forward pass; weights keep their own
     seed: int = 0
+    # Of an update. The loss is their mean, each runs backward by itself, and processes share them out: W processes
+    # need a multiple of W.
+    micro_batches: int = 1
+    # The objective shares out a batch's rows itself: every process is given the whole batch and computes a part of the
+    # loss, and the parts are added up.
+    divides: bool = False
+    gather: Literal["whole", "layers"] = "whole"  # how sharded weights come together: see ``shard``
+    replicas: int = 1  # whole copies of the weights among all processes (HSDP)
+    recompute: bool = False  # activations of layers are computed again in the backward pass instead of kept
+    compile: bool = False  # layers through torch.compile
+    frozen: str = ""  # regular expression, from a name's beginning: these weights are not trained
+    # Regular expression, from a name's beginning -> factor on lr; the first that matches counts, others have 1.
+    rates: Mapping[str, float] = field(default_factory=dict)
     threads: int = 1  # of torch
     prefetch: int = 2  # batches made ahead in the background; 0: none
     log_every: int = 20
@@ -73,7 +91,16 @@ class Run:
     settings: Mapping[str, Any] = field(default_factory=dict)  # the recipe's own, as JSON
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "threads", "log_every", "checkpoint_every", "keep"):
+        for name in (
+            "steps",
+            "batch_size",
+            "threads",
+            "log_every",
+            "checkpoint_every",
+            "keep",
+            "micro_batches",
+            "replicas",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} in run {self.name!r} must be at least 1")
         for name in ("warmup", "sample_every", "validate_every", "prefetch", "clip", "weight_decay", "lr"):
@@ -84,7 +111,12 @@ class Run:
                 raise ValueError(f"{name}={getattr(self, name)} in run {self.name!r} must be a share between 0 and 1")
         if not 0.0 <= self.ema < 1.0:
             raise ValueError(f"ema={self.ema} in run {self.name!r} must be in [0, 1); 0 switches averaging off")
-        for name, known in (("schedule", sorted(SCHEDULES)), ("dtype", sorted(DTYPES))):
+        if self.batch_size % self.micro_batches:
+            raise ValueError(
+                f"micro_batches={self.micro_batches} in run {self.name!r} must divide batch_size={self.batch_size}"
+            )
+        gathers = ["layers", "whole"]
+        for name, known in (("schedule", sorted(SCHEDULES)), ("dtype", sorted(DTYPES)), ("gather", gathers)):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} in run {self.name!r} is not one of: {', '.join(known)}"
@@ -97,7 +129,13 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The settings as data, equal to themselves after a round trip through JSON."""
         plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in CALLABLES}
-        return json.loads(json.dumps({**plain, "settings": dict(self.settings)}))
+        return json.loads(json.dumps({**plain, "settings": dict(self.settings), "rates": dict(self.rates)}))
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The settings that have a default, as data."""
+        plain = {each.name: each.default for each in fields(cls) if each.name not in CALLABLES}
+        return {name: value for name, value in plain.items() if value is not MISSING} | {"settings": {}, "rates": {}}
 
     def factor(self) -> Schedule:
         """The schedule: step -> factor on the learning rate."""

@@ -170,6 +170,9 @@ class MindOmni(Model):
         """A chain of thought in words, with its tags."""
         return Renderer.chain(thought, answer)
 
+    def forget(self) -> None:
+        self.remembered.found.clear()
+
     # wishes
 
     @property

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from limner.codecs.magvit import MagvitCodec
 from limner.models import checkpoint, compact, pictures
@@ -146,6 +146,9 @@ class MMaDA(Model):
         """Logits (at.sum(), codes) of picture codes."""
         first = self.config.text_vocabulary
         return self.network.logits(self.network.at(ids, kept, at, begin), first, first + self.config.codes)
+
+    def layers(self) -> list[nn.Module]:
+        return list(self.network.layers)
 
     # wishes
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from limner.codecs.magvit import MagvitCodec
 from limner.models import checkpoint, compact, pictures
@@ -150,6 +150,9 @@ class ShowO(Model):
     def _pictures(self, states: Tensor) -> Tensor:
         first = self.config.text_vocabulary
         return self.network.logits(states, first, first + self.config.codes)
+
+    def layers(self) -> list[nn.Module]:
+        return list(self.network.layers)
 
     # wishes
 

@@ -1,0 +1,149 @@
+"""Two gloo processes on CPU do what one does: FSDP2 over small models of every family."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from limner.algorithms import workers
+from limner.train import checkpoint
+from limner.train.fit import fit
+
+sys.path.insert(0, str(Path(__file__).parent))
+import sharded  # noqa: E402
+
+SHORT = (
+    *(f"sft.{family}" for family in sharded.FAMILIES),
+    "sft.mmada.gather=layers.recompute=True",
+    "unigrpo.mmada",
+    "rgpo.mindomni",
+)
+pytestmark = pytest.mark.timeout(1800)  # many small messages between processes: slow where cores are busy
+CLOCK = ("samples_per_second", "cpu_seconds", "wall_seconds")
+
+
+def lines(folder: Path) -> list[dict[str, float]]:
+    found = [json.loads(line) for line in (folder / "numbers.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in CLOCK} for line in found]
+
+
+def start_of(name: str) -> dict[str, torch.Tensor]:
+    model = sharded.job(name).build()
+    return {key: p.detach() for key, p in getattr(model, "policy", model).named_parameters()}
+
+
+def same(one: Path, two: Path, name: str) -> None:
+    """Weights to 1e-6 of their size and 1e-5 of the way they went (two updates from the start), and all numbers."""
+    of_size, of_way = sharded.apart(sharded.weights(two), sharded.weights(one), start_of(name))
+    assert of_size < 1e-6 and of_way < 1e-5
+    for a, b in zip(lines(one), lines(two), strict=True):
+        assert b == pytest.approx(a, rel=1e-5, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a job done by one process, done when first asked for."""
+    done: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name not in done:
+            done[name] = tmp_path_factory.mktemp("one") / "run"
+            fit(sharded.job(name), done[name], progress=False)
+        return done[name]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every short job, done by two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    sharded.several({name: folder / name for name in SHORT})
+    return folder
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_two_processes_end_with_the_weights_of_one(name: str, pair: Path, alone: Callable[[str], Path]) -> None:
+    kind, family, *_ = name.split(".")
+    same(alone(f"{kind}.{family}"), pair / name, name)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, alone: Callable[[str], Path]) -> None:
+    name = "sft.showo.steps=3.keep=9"
+    whole = alone(name)
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    for processes, last in ((2, 1), (1, 2)):  # from step 1 with two, from step 2 with one
+        for path in checkpoint.find(folder):
+            if int(path.name.removeprefix("step-")) > last:
+                shutil.rmtree(path)
+        if processes == 2:
+            sharded.several({name: folder})
+            assert (checkpoint.find(folder)[1] / checkpoint.PARTS).is_dir()
+        else:
+            fit(sharded.job(name), folder, progress=False)
+    assert [path.name for path in checkpoint.find(folder)] == ["step-00000001", "step-00000002", "step-00000003"]
+    same(whole, folder, name)
+
+
+def _asks(name: str, folder: Path) -> None:
+    assert workers.count() == 2
+    assert workers.everyone(workers.place()) == [0, 1]
+    assert list(workers.own_rows(6)) == [[0, 1, 2], [3, 4, 5]][workers.place()]
+    assert workers.joined_list([workers.place()] * 2) == [0, 0, 1, 1]
+    assert workers.joined_rows(torch.full((1, 2), float(workers.place()))).tolist() == [[0.0, 0.0], [1.0, 1.0]]
+    assert workers.summed({"a": 1.0}) == {"a": 2.0}
+    with pytest.raises(ValueError, match="5 rows cannot be dealt out evenly to 2 processes"):
+        workers.own_rows(5)
+    for wrong, message in (
+        ("sft.showo.micro_batches=1", "2 processes cannot share out micro_batches=1"),
+        ("sft.mindomni.gather=layers", "its model tells no layers"),
+        ("sft.showo.replicas=3", "2 processes make no 3 whole copies"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit(sharded.job(wrong), folder / wrong, progress=False)
+        assert not (folder / wrong).exists()
+
+
+def test_processes_know_each_other_and_refuse_what_they_cannot_share(tmp_path: Path) -> None:
+    sharded.several({"asks": tmp_path}, work=_asks)
+
+
+def test_what_goes_wrong_in_one_process_is_told(tmp_path: Path) -> None:
+    def fails(name: str, folder: Path) -> None:
+        raise ValueError(f"process {workers.place()} fails")
+
+    with pytest.raises(RuntimeError, match="process 1 fails"):
+        sharded.several({"any": tmp_path}, work=fails)
+
+
+LONG = (
+    *(f"{kind}.{family}" for kind in ("unigrpo", "dpo", "rgpo") for family in sharded.FAMILIES),
+    *(f"{kind}.{family}.gather=layers" for kind in ("sft", "dpo", "unigrpo") for family in ("mmada", "showo")),
+    "sft.mmada.replicas=2",
+    "sft.showo.compile=True",
+)
+
+
+@pytest.mark.slow
+def test_every_method_on_every_family_does_with_two_processes_what_it_does_with_one(
+    tmp_path: Path, alone: Callable[[str], Path]
+) -> None:
+    sharded.several({name: tmp_path / name for name in LONG})
+    for name in LONG:
+        kind, family, *_ = name.split(".")
+        same(alone(f"{kind}.{family}"), tmp_path / name, name)
+
+
+@pytest.mark.slow
+def test_four_processes_hold_two_copies_in_two_parts(tmp_path: Path, alone: Callable[[str], Path]) -> None:
+    names = ("sft.mmada.micro_batches=4.replicas=2", "sft.mmada.micro_batches=4.gather=layers.replicas=2")
+    sharded.several({name: tmp_path / name for name in names}, processes=4)
+    for name in names:
+        same(alone("sft.mmada.micro_batches=4"), tmp_path / name, name)
