@@ -148,7 +148,7 @@ def test_a_damaged_line_of_the_journal_is_named_and_a_half_written_one_is_cut_of
 def test_a_model_that_cannot_be_loaded_ends_the_job(folder, tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "config.json").write_text('{"family": "echo"}')
-    with pytest.raises(ValueError, match="bad"):
+    with pytest.raises(ValueError, match="KeyError: 'seed'"):
         job.run(folder / "manifest.jsonl", tmp_path / "out", Setup(str(tmp_path / "bad")))
 
 
@@ -177,7 +177,10 @@ def test_a_row_that_kills_its_workers_is_given_up_and_the_others_are_done(tmp_pa
     pool = Fake()
     rows = [Job(name, "generate", {}) for name in ("a", "poison", "b", "c")]
     job._work(pool, rows, 2, tmp_path, 4, None)
-    found = {row["id"]: row.get("error", "") for row in map(json.loads, (tmp_path / "journal.jsonl").open())}
+    found = {
+        row["id"]: row.get("error", "")
+        for row in map(json.loads, (tmp_path / "journal.jsonl").read_text().splitlines())
+    }
     assert found.keys() == {"a", "b", "c", "poison"}
     assert "3 workers died with this row" in found["poison"] and not found["a"] + found["b"] + found["c"]
     assert pool.hired <= 2 + 3

@@ -75,8 +75,8 @@ class Desk:
         self.worker: Worker | None = None
         try:
             self.worker = Worker(setup)
-        except (ValueError, OSError) as error:
-            self.wrong = str(error)
+        except Exception as error:  # told, and ends the job
+            self.wrong = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
     def begin(self) -> dict[str, Any] | str:
         """Where the worker runs, or what is wrong."""
