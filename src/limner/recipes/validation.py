@@ -64,7 +64,7 @@ def on_rows(names: Sequence[str], rows: int = 64, *, batch: int = 8, seed: int =
         for index in range(0, rows, batch):
             some = list(islice(stream, min(batch, rows - index)))
             loss, numbers = objective(_checked(model), some, torch.Generator().manual_seed(seed + index))
-            for name, value in {"loss": float(loss), **numbers}.items():
+            for name, value in {"loss": float(loss.detach()), **numbers}.items():
                 sums.setdefault(name, []).append(value)
         sums.pop("tokens", None)
         return {name: sum(found) / len(found) for name, found in sums.items()}
