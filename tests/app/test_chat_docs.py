@@ -44,6 +44,9 @@ def test_every_word_with_a_slash_is_one_that_there_is():
     assert set(re.findall(r"^/([a-z]+)", HELP, flags=re.MULTILINE)) <= named
 
 
-def test_links_are_there():
+def test_pictures_and_links_are_there_and_small():
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", PAGE) if "://" not in target]
-    assert targets and all((DOCS / target).is_file() for target in targets)
+    assert len(targets) > 5
+    for target in targets:
+        assert (DOCS / target).is_file(), target
+        assert not target.endswith(".png") or (DOCS / target).stat().st_size < 200_000, target

@@ -8,6 +8,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+from mounted import paged
 from PIL import Image
 
 from limner.conversation import Chat
@@ -20,6 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),
 ]
 RIDDLE = "an animal with (3+6) lives"
+TABS = ("Draw", "Ask", "Edit", "Extend", "Talk", "Gallery")
 WATCH = """() => {
     window.seen = new Set();
     const look = () => document.querySelectorAll('img.preview').forEach((img) => window.seen.add(img.src));
@@ -104,7 +106,7 @@ def test_a_mask_drawn_by_hand_says_what_is_changed_and_all_else_is_kept(visit, s
     assert not page.elsewhere and not page.wrong
 
 
-def test_a_conversation_of_three_turns_is_the_one_that_python_holds(visit, served, echo):
+def test_a_conversation_of_three_turns_is_the_one_that_python_holds(visit, served, echo, tmp_path):
     page = visit(served)
     part = tab(page, "Talk")
     turns = [("draw", "a cat"), ("answer about the last picture", "what is it"), ("draw the last picture", "a dog")]
@@ -124,6 +126,19 @@ def test_a_conversation_of_three_turns_is_the_one_that_python_holds(visit, serve
     assert pictures.count() == 2
     with urllib.request.urlopen(pictures.last.get_attribute("src")) as reply:
         assert of(reply.read()).tobytes() == last.image.tobytes()
+    part.get_by_text("Seed, take back").click()
+    part.get_by_role("button", name="Save the conversation").click()
+    saved = part.locator("a[download$='.json']").first
+    saved.wait_for()
+    with urllib.request.urlopen(saved.get_attribute("href")) as reply:
+        (tmp_path / "talk.json").write_bytes(reply.read())
+    assert Chat.load(tmp_path / "talk.json", echo).messages == chat.messages
+    part.get_by_role("button", name="Take the last turn back").click()
+    part.get_by_role("status").filter(has_text="taken back").wait_for()
+    assert pictures.count() == 1 and part.get_by_label("You", exact=True).input_value() == "a dog"
+    shown = tab(page, "Gallery").locator("#gallery button img")
+    shown.first.wait_for()
+    assert shown.count() == 2
     assert not page.elsewhere and not page.wrong
 
 
@@ -185,6 +200,17 @@ def test_everything_is_reached_and_done_by_keyboard(visit, served, noisy):
     done(part)
 
 
+def test_on_a_phone_every_part_fits_the_width(visit, served):
+    page = visit(served, 390, 844)
+    for name in TABS:
+        part = tab(page, name)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+        wide = part.locator("button:visible, textarea:visible, input[type=number]:visible").evaluate_all(
+            "(all) => all.filter((one) => one.getBoundingClientRect().right > window.innerWidth).length"
+        )
+        assert wide == 0, name
+
+
 def test_what_cannot_be_done_is_told_where_it_was_asked(visit, served):
     page = visit(served)
     for name, words, button, said in (
@@ -233,6 +259,13 @@ def opened(url, **headers):
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def test_a_key_is_asked_for_and_opens_the_page(echo):
+    with paged({"echo": echo}, api_key="sesame") as live:
+        assert opened(f"{live.base}/page") == 401
+        assert opened(f"{live.base}/page", Authorization="Basic Om5v") == 401  # :no
+        assert opened(f"{live.base}/page", Authorization="Basic OnNlc2FtZQ==") == 200  # :sesame
 
 
 def test_the_root_leads_to_the_page_and_the_api_stays(served):

@@ -25,6 +25,7 @@ def test_a_request_as_a_command_asks_for_the_same(echo, picture):
         echo.say("hi", temperature=0.5),
         echo.inpaint(picture, "a dog", mask=picture, think=False),
         echo.extend(picture, "a dog", right=4, guidance=0.25),
+        echo.generate("a cat", guidance=0.0),
     ]
     for answer in answers:
         command = parse(shlex.split(command_of(answer.request))[1:])

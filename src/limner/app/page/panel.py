@@ -216,7 +216,10 @@ def command_of(request: dict[str, Any]) -> str:
         words += ["--image", "PICTURE.png"]
     words += ["--mask", "MASK.png"] if "mask" in request else []
     for name in ("left", "right", "up", "down", "steps", "guidance", "size", "temperature"):
-        if request.get(name):
+        own = (
+            0 if name not in ("guidance", "temperature") else None
+        )  # what leaves the choice to the model, or adds nothing
+        if request.get(name, own) not in (own, None):
             words += [f"--{name}", f"{request[name]:g}"]
     verify = request.get("verify")
     if verify:
