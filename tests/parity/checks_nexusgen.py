@@ -22,8 +22,8 @@ from limner.process.flow import FlowDraw, to_values
 from limner.process.noise import Noise
 from limner.process.prefill import Prefill
 
-# The reference was resized by Pillow 13, and is met exactly with it. Pillow 12 rounds otherwise: of 35,280 numbers of the
-# one picture that is made larger 8,894 are one of 255 levels off and one is two; so two, by the smallest deviation.
+# The reference was resized by Pillow 13, and is met exactly with it. Pillow 12 rounds otherwise: of the 35,280 numbers
+# of one picture 8,894 are one of 255 levels off and one is two; so two, by the smallest deviation.
 APART = 0.0 if int(pillow.split(".")[0]) >= 13 else 2.002 / 255 / 0.26130258
 
 CLOSE = 2e-5
