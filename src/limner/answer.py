@@ -5,8 +5,9 @@
     answer.save("apples.png")
     Answer.request_of("apples.png")     # all that is needed to make the same picture again
 
-The other doors: `say` answers in words, `fill` fills blanks in a text, `ask` answers about a picture; `inpaint` makes a
-part of a picture anew and `extend` makes it larger, with every kept pixel as it was.
+The other doors: `edit` changes a picture as words say, `say` answers in words, `fill` fills blanks in a text, `ask`
+answers about a picture; `inpaint` makes a part of a picture anew and `extend` makes it larger, with every kept pixel as
+it was.
 
 A picture depends on its request and its own seed alone: the third of `generate_many(prompt, n=4, seed=0)` has the
 bytes of `generate(prompt, seed=2)`.
@@ -173,6 +174,26 @@ class Limner:
             raise ValueError(f"n={n} pictures cannot be made; give 1 or more")
         request = Request("generate", prompt, think, steps, guidance, size, fast=fast)
         return self.answer(request, range(seed, seed + n), on_step)
+
+    def edit(
+        self,
+        image: ImageLike,
+        instruction: str,
+        *,
+        think: bool = False,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        size: int | None = None,
+        fast: str = "",
+        on_step: OnStep | None = None,
+    ) -> Answer:
+        """Change a picture as an instruction says. The new one has the old one's shape where the model can draw it,
+        and as many pixels as a square of ``size``. Raises ValueError for a model that cannot edit, and as `generate`.
+        """
+        picture = a_picture(image)
+        request = Request("edit", instruction, think, steps, guidance, size, picture, fast=fast)
+        return self.answer(request, [seed], on_step)[0]
 
     def inpaint(
         self,
@@ -421,7 +442,9 @@ class Limner:
                 about[name] = {"size": list(picture.size), "sha256": digest}
         if request.history:
             about["history"] = {"messages": len(request.history), "sha256": _digest(request.history)}
-        if request.command == "generate":
+        if request.command == "edit" and plan[-1].shape is not None:
+            about["shape"] = list(plan[-1].shape)
+        if request.command in ("generate", "edit"):
             return about | {"steps": plan[-1].steps, "guidance": plan[-1].guidance, "size": plan[-1].size}
         if request.command in ALTERS:
             if request.command == "extend":

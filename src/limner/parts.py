@@ -95,6 +95,7 @@ class Ask:
     (1 + w) conditional - w unconditional (None: the model's own default); ``temperature`` 0 is greedy. ``known`` with
     ``mask`` (rows of booleans over the picture's code grid, True = make this one anew) asks to keep the rest as it is.
     ``fast`` names a way to make words in fewer passes, such as "threshold" or "threshold+dual" ("": the exact way).
+    ``shape`` (width, height) in pixels asks for a picture that is not square, in place of ``size``.
     """
 
     kind: PartKind
@@ -106,6 +107,7 @@ class Ask:
     known: Part | None = None
     mask: tuple[bool, ...] | None = None
     fast: str = ""
+    shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for name in ("limit", "size", "steps"):

@@ -19,10 +19,10 @@ from limner.parts import Ask, Conversation, Image, PartKind, Plan, Text, user
 if TYPE_CHECKING:
     from limner.models.base import Model
 
-Command = Literal["generate", "inpaint", "extend", "ask", "say", "fill"]
-DRAWS = ("generate", "inpaint", "extend")  # the others answer in words
+Command = Literal["generate", "edit", "inpaint", "extend", "ask", "say", "fill"]
+DRAWS = ("generate", "edit", "inpaint", "extend")  # the others answer in words
 ALTERS = ("inpaint", "extend")  # keep a part of a given picture
-SEES: dict[str, bool] = {"say": False, "inpaint": True, "extend": True, "ask": True}
+SEES: dict[str, bool] = {"say": False, "edit": True, "inpaint": True, "extend": True, "ask": True}
 
 MOST_PIXELS = 64_000_000
 NARROW = 200  # how many times one side of a picture may be the other: models look at squares
@@ -33,7 +33,7 @@ MOST_TEMPERATURE = 100.0
 SIZES = (8, 4096)  # smallest and largest side that may be asked for, in pixels; a model may allow less
 BLANK = re.compile(r"_{2,}")
 BLANKS = (1, 2, 3)  # tokens in a blank that are tried
-_WANTED = {"ask": "question", "fill": "text"}
+_WANTED = {"ask": "question", "fill": "text", "edit": "instruction"}
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,10 @@ class Request:
 
         ``blank`` is the number of tokens in a blank if the request does not say.
         """
+        if self.command == "edit" and not model.edits:
+            raise ValueError(
+                f"models of the family {model.family} cannot edit a picture as words say; choose another with --model"
+            )
         last: PartKind = "image" if self.command in DRAWS else "text"
         asks = list(model.plan(["thinking", last] if self.think else [last]))
         if self.fast:
@@ -158,7 +162,10 @@ class Request:
         own = asks[-1]
         if last == "image":
             guidance = own.guidance if self.guidance is None else self.guidance
-            asks[-1] = replace(own, steps=self.steps or own.steps, guidance=guidance, size=self.size or own.size)
+            size, like = self.size or own.size, None
+            if self.command == "edit" and self.image is not None:
+                like = model.shape_of(self.image.size, size)
+            asks[-1] = replace(own, steps=self.steps or own.steps, guidance=guidance, size=size, shape=like)
             return tuple(asks)
         if self.temperature is not None:
             asks = [replace(ask, temperature=self.temperature) for ask in asks]

@@ -86,6 +86,8 @@ def begin(
 ) -> tuple[Process[Any], State]:
     """The process of an ask and its state before the first step, behind replies; ``root`` is the rows' own noise."""
     source = noise if noise is not None else root.fork(ask.kind, [len(reply) for reply in replies])
+    if ask.shape is not None and not model.shapes:
+        raise ValueError(f"shape={ask.shape}, but the family {model.family} draws squares alone; give a size")
     process = model.process(ask.kind)
     settings = model.settings(ask, len(conversations))
     if known is not None and settings.known is not None:

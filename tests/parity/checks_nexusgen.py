@@ -354,15 +354,19 @@ def levels(ref):
     )
     part = "edit_decoder"
     yield close(
-        f"{part}/merger.position_ids_target", merger_places(81), ref[f"{part}/merger.position_ids_target"], 1e-6
+        f"{part}/merger.position_ids_target", merger_places((9, 9)), ref[f"{part}/merger.position_ids_target"], 1e-6
     )
-    yield close(f"{part}/merger.position_ids_ref", merger_places(324), ref[f"{part}/merger.position_ids_ref"], 1e-6)
+    yield close(
+        f"{part}/merger.position_ids_ref", merger_places((18, 18)), ref[f"{part}/merger.position_ids_ref"], 1e-6
+    )
     for size, shape in (("64x64", (8, 8)), ("96x64", (12, 8))):
-        yield close(f"{part}/text_ids_{size}", token_ids(81, 324, shape)[None], ref[f"{part}/text_ids_{size}"], 1e-6)
+        yield close(
+            f"{part}/text_ids_{size}", token_ids((9, 9), (18, 18), shape)[None], ref[f"{part}/text_ids_{size}"], 1e-6
+        )
         yield close(f"{part}/step_{size}.image_ids", image_ids(shape)[None], ref[f"{part}/step_{size}.image_ids"], 1e-6)
     yield close(
         f"{part}/text_ids_target_only_64x64",
-        token_ids(81, 0, (8, 8))[None],
+        token_ids((9, 9), None, (8, 8))[None],
         ref[f"{part}/text_ids_target_only_64x64"],
         1e-6,
     )
@@ -380,7 +384,7 @@ def generation(ref):
     for size, shape in (("64x64", (8, 8)), ("96x64", (12, 8))):
         for cfg in (1.0, 3.0):
             name = f"{part}/sample_{size}_cfg{cfg}"
-            yield close(name, sampled(ref, part, size, cfg, decoder, tokens, decoder.ids(81, 0, shape)), ref[name])
+            yield close(name, sampled(ref, part, size, cfg, decoder, tokens, decoder.ids(81, None, shape)), ref[name])
 
     def rounded(name, tensor):
         return tensor.to(torch.float8_e4m3fn).float() if name.startswith("pipe.dit.") else tensor
@@ -401,9 +405,9 @@ def editing(ref):
         yield one_step(ref, part, name, decoder, tokens)
     for size, shape in (("64x64", (8, 8)), ("96x64", (12, 8))):
         name = f"{part}/sample_{size}_cfg1.0"
-        yield close(name, sampled(ref, part, size, 1.0, decoder, tokens, decoder.ids(81, 324, shape)), ref[name])
+        yield close(name, sampled(ref, part, size, 1.0, decoder, tokens, decoder.ids(81, (18, 18), shape)), ref[name])
     name = f"{part}/sample_target_only_64x64_cfg1.0"
-    yield close(name, sampled(ref, part, "64x64", 1.0, decoder, alone, decoder.ids(81, 0, (8, 8))), ref[name])
+    yield close(name, sampled(ref, part, "64x64", 1.0, decoder, alone, decoder.ids(81, None, (8, 8))), ref[name])
 
 
 def painting(ref):
@@ -417,7 +421,7 @@ def painting(ref):
         values = to_values(clean.flatten(1))
         everything = torch.ones_like(values, dtype=torch.bool)
         draw = FlowDraw(everything, schedule.weights(sigma), 1 - sigma, noise.flatten(1))
-        ids = decoder.ids(81, 0 if source is None else source.shape[1], (8, 8))
+        ids = decoder.ids(81, None if source is None else (18, 18), (8, 8))
 
         # the level itself: 1 - (1 - sigma) is a rounding error off, which a gradient shows
         def net(sides, latents, now, first, parts=(decoder, tokens, ids, clean, sigma, ref[f"{part}/{POOLED}"])):

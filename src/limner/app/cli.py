@@ -21,6 +21,8 @@ from limner.app.chat import Chat
 from limner.app.convert import Convert
 from limner.app.data import DataImport, DataShow, DataStats, DataValidate
 from limner.app.demo import Demo
+from limner.app.edit import Edit
+from limner.app.edits import EvalEdits
 from limner.app.evaluate import EvalWorld
 from limner.app.generate import Generate
 from limner.app.inpaint import Extend, Inpaint
@@ -36,6 +38,7 @@ from limner.app.world import WorldExport, WorldShow
 DESCRIPTION = "Models that think before they draw. Every command has --help, and --json for one JSON line per result."
 COMMANDS: dict[str, type] = {
     "generate": Generate,
+    "edit": Edit,
     "inpaint": Inpaint,
     "extend": Extend,
     "ask": Ask,
@@ -43,6 +46,7 @@ COMMANDS: dict[str, type] = {
     "fill": Fill,
     "chat": Chat,
     "eval world": EvalWorld,
+    "eval edits": EvalEdits,
     "eval model": EvalModel,
     "score": Score,
     "gate": Gate,

@@ -29,6 +29,8 @@ class Model(nn.Module, ABC):
     """A family: a network together with its four verbs."""
 
     family: ClassVar[str]
+    edits: ClassVar[bool] = False  # can begin a picture from one that is shown
+    shapes: ClassVar[bool] = False  # can draw pictures that are not square
 
     @property
     def device(self) -> torch.device:
@@ -80,6 +82,12 @@ class Model(nn.Module, ABC):
 
     def forget(self) -> None:
         """Drop what is remembered of the present weights, because they change. By default nothing is."""
+        return None
+
+    def shape_of(self, size: tuple[int, int], side: int = 0) -> tuple[int, int] | None:
+        """(width, height) in pixels of a picture that looks like one of ``size`` (width, height) and has about as many
+        pixels as a square of ``side`` (0: the model's own). None: a square, because that is its shape, or the model's
+        only one."""
         return None
 
     def check_prompt(self, conversation: Conversation) -> None:

@@ -56,6 +56,7 @@ class Echo(Model):
     """A family of look-up tables that repeats its prompt. ``seed`` decides the tables."""
 
     family: ClassVar[str] = "echo"
+    edits = True
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()

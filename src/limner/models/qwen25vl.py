@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
+from limner.models.qwen25vl_tower import tokens_of
 from limner.process.base import Tokens
 
 if TYPE_CHECKING:
@@ -160,15 +161,13 @@ class Qwen25VL(nn.Module):
                 shown.append((row[begin : begin + count], grid))
                 begin += count
         if not apart:
-            all_patches = torch.cat([some for some, _ in shown]).to(dtype)
-            together: Tensor = tower(all_patches, grid_thw=torch.stack([grid for _, grid in shown])).pooler_output
-            return together
+            return torch.cat(tokens_of(tower, [(some.to(dtype), _grid(grid)) for some, grid in shown]))
         seen: dict[bytes, Tensor] = {}
         tokens = []
         for some, grid in shown:
             key = grid.cpu().numpy().tobytes() + some.cpu().numpy().tobytes()
             if key not in seen:
-                seen[key] = tower(some.to(dtype), grid_thw=grid[None]).pooler_output
+                (seen[key],) = tokens_of(tower, [(some.to(dtype), _grid(grid))])
             tokens.append(seen[key])
         return torch.cat(tokens)
 
@@ -254,6 +253,11 @@ class Qwen25VL(nn.Module):
         """States (..., D) -> logits (..., V)."""
         found: Tensor = self.network.lm_head(self.text.norm(states))
         return found
+
+
+def _grid(of: Tensor) -> tuple[int, int, int]:
+    frames, high, wide = of.tolist()
+    return frames, high, wide
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:

@@ -45,6 +45,7 @@ from limner.process.flow import Flow, FlowDraw, level_divergence
 from limner.process.noise import Noise
 from limner.recipes.mmada_data import Lines
 from limner.train.data import each_step
+from limner.train.micro import micro_steps
 from limner.train.optim import Optimizers, adamw
 from limner.train.run import Run
 
@@ -142,25 +143,6 @@ def train_only(model: MindOmni, *parts: Literal["mllm", "connector", "decoder"])
     model.decoder.embed_tokens.requires_grad_(False)
     model.decoder.patch_embedding.input_image_proj.requires_grad_(False)
     return model
-
-
-def micro_steps(
-    loss_of: Callable[[Sequence[Row]], tuple[Tensor, dict[str, float]]], rows: Sequence[Row], size: int
-) -> tuple[Tensor, dict[str, float]]:
-    """The mean over micro-batches of ``size`` rows, all but the last run backward here."""
-    total, numbers = torch.zeros(()), dict[str, float]()
-    for begin in range(0, len(rows), size):
-        some = rows[begin : begin + size]
-        share = len(some) / len(rows)
-        loss, found = loss_of(some)
-        loss = share * loss
-        if begin + size < len(rows):
-            loss.backward()
-            loss = loss.detach()
-        total = total.to(loss.device) + loss
-        for name, value in found.items():
-            numbers[name] = numbers.get(name, 0.0) + share * value
-    return total, numbers
 
 
 # data

@@ -6,41 +6,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from PIL import Image as pil
+from built import PICTURE, ROWS, built, picture, published
 from safetensors.torch import load_file
 
 from limner import catalog
 from limner.models.compact import CompactLinear
-from limner.models.nexusgen import objective, small
-from limner.models.nexusgen.config import NexusConfig, tiny
+from limner.models.nexusgen import objective
 from limner.models.nexusgen.model import NexusGen
 from limner.models.nexusgen.network import Reader
-from limner.models.nexusgen.render import Renderer, source
-from limner.models.nexusgen.tokenizer import make_tokenizer
-from limner.parts import Ask, Image, Message, Task, Text, Thinking, assistant, user
+from limner.models.nexusgen.render import source
+from limner.parts import Ask, Message, Task, Text, Thinking, assistant, user
 from limner.process.noise import Noise
 from limner.turn import rollout
-
-SIZES = small.Sizes(
-    width=32, layers=2, heads=2, kv_heads=1, mlp=64, length=256, sight=32, sight_layers=1, sight_heads=2, sight_mlp=32,
-    patch=4, painter_heads=2, painter_head=16, double=1, single=1, context=24, pooled=8, vae=(8, 8), vae_groups=4,
-)  # fmt: skip
-WORDS = ["a red cat", "make it blue", "what is this?", "and a dog"]
-PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
-ROWS = "<|vision_start|><|video_pad|><|vision_end|>"
-
-
-def built(**choices):
-    config = replace(tiny(text_limit=4, thinking_limit=4, size=16, steps=2), side=3, **choices)
-    texts = config.english
-    tokenizer = make_tokenizer(WORDS, (config.system, texts.draw, texts.drawn, texts.edited, texts.polish))
-    torch.manual_seed(0)
-    model = small.fresh(config, tokenizer, SIZES)
-    with torch.no_grad():
-        for part in small.parts(model):
-            for weight in part.parameters():
-                weight.mul_(8.0) if weight.ndim > 1 else None
-    return model.eval()
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +30,6 @@ def folder(model, tmp_path_factory):
     where = tmp_path_factory.mktemp("saved") / "model"
     model.save(where)
     return where
-
-
-def picture(colour="red", size=(40, 24)):
-    return Image(pil.new("RGB", size, colour))
-
-
-def published(**choices):
-    """The published texts, with a tokenizer that no test of a text needs."""
-    return Renderer(NexusConfig(**choices), make_tokenizer(WORDS))
 
 
 def text_of(renderer, conversation, reply=(), kind="image"):
@@ -145,7 +113,7 @@ def test_rows_with_a_source_go_to_the_editing_decoder(model):
     assert context.given.edits.tolist() == [False, True]
     with torch.no_grad():
         groups = model.pictures().net.__self__.groups(context.given)
-    assert [(group.rows, group.edits, group.source) for group in groups] == [((0,), False, 0), ((1,), True, 36)]
+    assert [(group.rows, group.edits, group.source) for group in groups] == [((0,), False, None), ((1,), True, (6, 6))]
     assert [group.tokens.shape[1] for group in groups] == [9, 9 + 36]
 
 
@@ -298,3 +266,38 @@ def test_prompts_that_cannot_be_read_are_refused(model):
         model.check_prompt((user(picture(size=(4000, 4)), "make it blue"),))
     with pytest.raises(ValueError, match="tokens"):
         model.check_prompt((user("a red cat " * 200),))
+
+
+# shapes
+
+
+def test_an_edit_keeps_its_sources_shape(model):
+    wide = picture(size=(64, 32))
+    assert model.shape_of(wide.image.size, 16) == (20, 8) and model.shape_of((32, 32), 16) is None
+    ask = replace(model.plan(["image"])[0], shape=(24, 12))
+    (sample,) = rollout(model, [Task((user(wide, "make it blue"),))], (ask,), [0])
+    assert sample.image.size == (24, 12)
+    part = sample.reply[0]
+    assert part.raw[:2] == (6, 12) and model.decode("image", model.encode([part])) == [part]
+    process, values = model.process("image"), model.encode([part])
+    context = model.context([(user(wide, "make it blue"),)], [()], Ask("image"))
+    scored = process.log_prob(context, values, process.draw(values, Noise.of([0]), torch.tensor([0.5])))
+    assert scored.tokens.shape == (1, len(part.raw) - 2) and bool(scored.tokens.isfinite().all())
+
+
+def test_sources_of_several_shapes_go_together_and_stand_where_they_would_alone(model):
+    tasks = [Task((user(picture(size=size), "make it blue"),)) for size in ((40, 24), (24, 24), (24, 40))]
+    plan = model.plan(["image"])
+    together = rollout(model, tasks, plan, [3, 4, 5])
+    alone = [rollout(model, [task], plan, [seed])[0] for task, seed in zip(tasks, (3, 4, 5), strict=True)]
+    assert [sample.image.tobytes() for sample in together] == [sample.image.tobytes() for sample in alone]
+
+
+def test_as_published_an_edit_and_its_source_are_squares(model):
+    before, source_ = model.config, picture(size=(64, 32)).image
+    assert model.reference(source_)[1] == (1, 8, 16)
+    try:
+        model.config = replace(before, shapes="square")
+        assert model.reference(source_)[1] == (1, 12, 12) and model.shape_of((64, 32)) is None
+    finally:
+        model.config = before

@@ -48,6 +48,7 @@ class MindOmni(Model):
     """
 
     family = "mindomni"
+    edits = True
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ Painter = Literal["auto", "generation", "editing"]
 Own = Literal["seen", "rows"]
 RowsKind = Literal["table", "pad", "none"]
 After = Literal["training", "official"]
+Shapes = Literal["kept", "square"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class NexusConfig:
     rows that were there when they were predicted (published training). ``decoder``: "auto" paints with the editing
     decoder where the conversation holds a picture; the last one is its source. ``guided_edits`` guides edits too; as
     published they are not guided. ``distilled`` is the guidance number that the transformers are told. ``max_pixels``
-    bounds a picture that is shown to the model. ``dit``: the transformers' sizes, None for FLUX.1-dev's.
+    bounds a picture that is shown to the model. ``shapes``: an edit has its source's shape, in which the editing
+    decoder sees the source too ("kept"), or both are squares, as published ("square"). ``dit``: the transformers'
+    sizes, None for FLUX.1-dev's.
     """
 
     system: str = "You are a helpful assistant."
@@ -65,6 +68,7 @@ class NexusConfig:
     guided_edits: bool = False
     distilled: float = 3.5
     max_pixels: int = 262_640
+    shapes: Shapes = "kept"
     dit: dict[str, Any] | None = None
     defaults: Defaults = Defaults()
 
@@ -74,6 +78,7 @@ class NexusConfig:
             "after": ("training", "official"),
             "own": ("seen", "rows"),
             "decoder": ("auto", "generation", "editing"),
+            "shapes": ("kept", "square"),
         }
         for name, values in known.items():
             if getattr(self, name) not in values:

@@ -34,6 +34,7 @@ RELEASED: dict[str, Any] = {
     "guidance_embeds": True,
     "axes_dims_rope": (16, 56, 56),
 }
+Grid = tuple[int, int]  # (rows, columns)
 BASE = 72  # patches a side of the grid on which target and source meet
 
 
@@ -68,12 +69,12 @@ class Merger(nn.Module):
             Qwen2_5_VLRMSNorm(context, eps),
         )
 
-    def forward(self, target: Tensor, source: Tensor | None) -> Tensor:
-        """target (B, n, D), source (B, m, D) or None -> (B, n + m, C)."""
-        x, places = target, merger_places(target.shape[1])
+    def forward(self, target: Tensor, source: Tensor | None, grid: Grid | None = None) -> Tensor:
+        """target (B, n, D), source (B, m, D) or None -> (B, n + m, C); the source has that ``grid`` (None: square)."""
+        x, places = target, merger_places(square(target.shape[1]))
         if source is not None:
             x = torch.cat([target, source.to(target.dtype)], dim=1)
-            places = torch.cat([places, merger_places(source.shape[1])], dim=2)
+            places = torch.cat([places, merger_places(grid or square(source.shape[1]))], dim=2)
         with torch.device("cpu"):
             rotary = Qwen2_5_VLRotaryEmbedding(self.text).to(x.device)
         cos, sin = (each[:, None] for each in rotary(x, places.to(x.device)))
@@ -95,34 +96,34 @@ class Merger(nn.Module):
         return tokens
 
 
-def side_of(count: int) -> int:
-    """The side of a square of so many vectors; ValueError where there is none."""
+def square(count: int) -> Grid:
+    """(rows, columns) of a square of so many vectors; ValueError where there is none."""
     side = math.isqrt(count)
     if side * side != count:
         raise ValueError(f"{count} vectors are no square picture")
-    return side
+    return side, side
 
 
-def merger_places(count: int) -> Tensor:
-    """(3, 1, count) float32 positions of a square picture's vectors on the common grid."""
-    side = side_of(count)
-    line = torch.arange(side, dtype=torch.float32) * BASE / (2 * side)
-    rows, columns = line.repeat_interleave(side), line.repeat(side)
+def merger_places(grid: Grid) -> Tensor:
+    """(3, 1, count) float32 positions of a picture's vectors, rows x columns of them, on the common grid."""
+    rows, columns = _spread(grid, (BASE, BASE))
     return torch.stack([torch.zeros_like(rows), rows, columns])[:, None]
 
 
-def token_ids(n: int, m: int, shape: tuple[int, int]) -> Tensor:
+def token_ids(target: Grid, source: Grid | None, shape: Grid) -> Tensor:
     """(n + m, 3) float32 coordinates of target and source tokens beside a picture of ``shape`` (h, w) latents."""
     found = []
-    for number, count in enumerate((n, m)):
-        if not count:
-            continue
-        side = side_of(count)
-        line = torch.arange(side, dtype=torch.float32)
-        rows = (line * (shape[0] / (2 * side))).repeat_interleave(side)
-        columns = (line * (shape[1] / (2 * side))).repeat(side)
-        found.append(torch.stack([torch.full_like(rows, number), rows, columns], dim=1))
+    for number, grid in enumerate((target, source)):
+        if grid is not None:
+            rows, columns = _spread(grid, shape)
+            found.append(torch.stack([torch.full_like(rows, number), rows, columns], dim=1))
     return torch.cat(found)
+
+
+def _spread(grid: Grid, over: Grid) -> tuple[Tensor, Tensor]:
+    """Rows and columns (count,) float32 of a grid's vectors over a grid of half as many places as ``over`` a side."""
+    high, wide = (torch.arange(n, dtype=torch.float32) * (side / (2 * n)) for n, side in zip(grid, over, strict=True))
+    return high.repeat_interleave(grid[1]), wide.repeat(grid[0])
 
 
 def image_ids(shape: tuple[int, int]) -> Tensor:
@@ -160,17 +161,18 @@ class Decoder(nn.Module):
         found: torch.dtype = self.dit.x_embedder.weight.dtype
         return found
 
-    def tokens(self, target: Tensor, source: Tensor | None = None) -> Tensor:
-        """The condition's tokens (B, n or n + m, C) of embeddings."""
+    def tokens(self, target: Tensor, source: Tensor | None = None, grid: Grid | None = None) -> Tensor:
+        """The condition's tokens (B, n or n + m, C) of embeddings; the source has that ``grid`` (None: square)."""
         target = target.to(self.dtype)
         if isinstance(self.condition, Merger):
-            return self.condition(target, source)
+            return self.condition(target, source, grid)
         found: Tensor = self.condition(target)
         return found
 
-    def ids(self, n: int, m: int, shape: tuple[int, int]) -> Tensor:
-        """(n + m, 3) coordinates of a condition's tokens; of the adapter's, which have none, zeros."""
-        return token_ids(n, m, shape) if self.edits else torch.zeros(n, 3)
+    def ids(self, n: int, source: Grid | None, shape: Grid) -> Tensor:
+        """(L, 3) coordinates of the tokens of n target vectors and a source's beside a picture of ``shape`` (h, w)
+        latents; of the adapter's, which have none, zeros."""
+        return token_ids(square(n), source, shape) if self.edits else torch.zeros(n, 3)
 
     def velocity(
         self, tokens: Tensor, ids: Tensor, latents: Tensor, sigma: Tensor, pooled: Tensor, guidance: float

@@ -82,7 +82,7 @@ def load(
             raise ValueError(f"{file} holds no {beside.rstrip('.')}; it is no {name} decoder of Nexus-Gen")
         ours = weights.decoder(given.items(), width)
         about[name] = _told(given) | files.load_into(getattr(model, name), f"{name} decoder", ours, dtype)
-    _read_constants(model, Path(constants_) if constants_ is not None else folder / CONSTANTS)
+    read_constants(model, Path(constants_) if constants_ is not None else folder / CONSTANTS)
     model.certificate = about
     loaded: ModelT = model
     return loaded
@@ -103,7 +103,8 @@ def _width(config: NexusConfig) -> int:
     return int(sizes["attention_head_dim"]) * int(sizes["num_attention_heads"])
 
 
-def _read_constants(model: Any, file: Path) -> None:
+def read_constants(model: Any, file: Path) -> None:
+    """Put the empty text's vectors in a file into a model. Raises ValueError for a file that is missing or another."""
     if not file.is_file():
         if model.generation is not None or model.editing is not None:
             raise ValueError(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -23,13 +24,13 @@ from torch import Tensor
 
 from limner.codecs.vae import Vae, to_bytes
 from limner.models.base import Model, Reply
-from limner.models.nexusgen.config import After, NexusConfig, Own, Painter
-from limner.models.nexusgen.decoders import RELEASED, Decoder
+from limner.models.nexusgen.config import After, NexusConfig, Own, Painter, Shapes
+from limner.models.nexusgen.decoders import RELEASED, Decoder, Grid
 from limner.models.nexusgen.network import Reader
 from limner.models.nexusgen.pictures import Part as Place
 from limner.models.nexusgen.pictures import Pictures, Scene, squashed
 from limner.models.nexusgen.render import Ids, Renderer, Script, source
-from limner.models.nexusgen.schedule import Painting, times
+from limner.models.nexusgen.schedule import Painting, times, untold
 from limner.models.pictures import crop
 from limner.models.qwen25vl import Eyes, Prompt, stack
 from limner.models.qwen25vl_words import Words, word_settings
@@ -50,6 +51,7 @@ class NexusGen(Model):
     ``painters`` names the decoders that there are. Vision tower and autoencoder are never trained."""
 
     family = "nexusgen"
+    edits = shapes = True
 
     def __init__(
         self,
@@ -125,7 +127,8 @@ class NexusGen(Model):
         scripts = [self.renderer.script(c, reply, ask) for c, reply in zip(conversations, replies, strict=True)]
         given = self.prompt(scripts)
         if ask.kind == "image":
-            given = self.scene(given, [self._source(c, r) for c, r in zip(conversations, replies, strict=True)])
+            sources = [self._source(c, r) for c, r in zip(conversations, replies, strict=True)]
+            given = self.scene(given, sources, ask.shape and self._latents_of(ask.shape))
         # what guidance goes away from is the same for every picture and belongs to the model
         return Context(given, given).to(self.device)
 
@@ -153,9 +156,13 @@ class NexusGen(Model):
         """Patches of a picture as the model predicts them: squashed to ``side`` squared tokens."""
         return squashed(self.eyes, picture, self.config.side * self.eyes.cell, "BICUBIC")
 
-    def reference(self, picture: Picture) -> tuple[Tensor, tuple[int, int, int]]:
-        """Patches of an edit's source for the editing decoder: squashed to twice as many tokens a side."""
-        return squashed(self.eyes, picture, 2 * self.config.side * self.eyes.cell, "BILINEAR")
+    def reference(self, picture: Picture, shapes: Shapes | None = None) -> tuple[Tensor, tuple[int, int, int]]:
+        """Patches of an edit's source for the editing decoder: squashed to twice as many tokens a side, as published,
+        or, where ``shapes`` (None: the config's) is "kept", as many tokens or fewer in its own shape."""
+        side = 2 * self.config.side * self.eyes.cell
+        if (shapes or self.config.shapes) == "square" or picture.width == picture.height:
+            return squashed(self.eyes, picture, side, "BILINEAR")
+        return self.eyes.patches(picture, side**2)
 
     def _source(self, conversation: Conversation, reply: Reply) -> Image | None:
         if self.config.decoder == "generation" or self.editing is None:
@@ -165,8 +172,8 @@ class NexusGen(Model):
             raise ValueError("decoder=editing needs a picture to begin from; show one, or leave decoder=auto")
         return found
 
-    def scene(self, prompt: Prompt, sources: Sequence[Image | None]) -> Scene:
-        """A prompt with the rows' sources."""
+    def scene(self, prompt: Prompt, sources: Sequence[Image | None], shape: Grid | None = None) -> Scene:
+        """A prompt with the rows' sources, and the shape (high, wide) in latents that is wanted (None: square)."""
         given = [None if part is None else self.reference(part.image) for part in sources]
         longest = max((len(one[0]) for one in given if one is not None), default=0)
         size = next((one[0].shape[1] for one in given if one is not None), 0)
@@ -174,8 +181,8 @@ class NexusGen(Model):
         grids = torch.zeros(len(given), 1, 3, dtype=torch.int64)
         for b, one in enumerate(given):
             if one is not None:
-                patches[b], grids[b, 0] = one[0], torch.tensor(one[1])
-        return Scene(prompt.before, prompt.kept, prompt.after, prompt.patches, prompt.grids, patches, grids)
+                patches[b, : len(one[0])], grids[b, 0] = one[0], torch.tensor(one[1])
+        return Scene(prompt.before, prompt.kept, prompt.after, prompt.patches, prompt.grids, patches, grids, shape)
 
     def process(self, kind: PartKind) -> Process[Any]:
         if kind == "image":
@@ -186,7 +193,9 @@ class NexusGen(Model):
     def pictures(self, shape: tuple[int, int] | None = None, chance: float = 0.0) -> Painting:
         """The process of pictures: of ``shape`` (high, wide) in latents (None: square), stochastic with ``chance``."""
         net = Pictures(self, shape)
-        return Painting(net.scored, chance=chance, making=net, times=times)
+        return Painting(
+            net.scored, chance=chance, making=net, times=times, shaped=lambda shape: Pictures(self, shape).scored
+        )
 
     def embeddings(self, stepwise: bool = False) -> Prefill:
         """The process of a picture's embeddings, on contexts of pictures: one pass, or vector by vector."""
@@ -197,6 +206,8 @@ class NexusGen(Model):
     def encode(self, parts: Sequence[Part]) -> Tensor:
         if any(isinstance(part, Image) for part in parts):
             rows = [self._latents(part) for part in parts if isinstance(part, Image)]
+            if len({len(row) for row in rows}) > 1:
+                raise ValueError("pictures of several shapes cannot be in one batch; give those of one shape at a time")
             return torch.stack(rows).to(self.device)
         written = [self._written(part) for part in parts]
         longest = max(map(len, written), default=0)
@@ -206,7 +217,8 @@ class NexusGen(Model):
     def decode(self, kind: PartKind, values: Tensor) -> list[Part]:
         rows = [tuple(row) for row in values.tolist()]
         if kind == "image":
-            return [Image(shown, raw) for shown, raw in zip(self.show(values), rows, strict=True)]
+            latents, shape = untold(values)
+            return [Image(shown, raw) for shown, raw in zip(self.show(latents, shape), rows, strict=True)]
         word = Thinking if kind == "thinking" else Text
         return [word(self.renderer.read(row), row) for row in rows]
 
@@ -236,7 +248,8 @@ class NexusGen(Model):
             if ask.known is not None:
                 raise ValueError("Nexus-Gen makes a picture as a whole; show it a picture to have it edited")
             steps, size = ask.steps or d.steps, ask.size or d.size
-            length = self.side(size) ** 2 * self._vae.channels
+            high, wide = self._latents_of(ask.shape or (size, size))
+            length = high * wide * self._vae.channels
             guidance = d.guidance if ask.guidance is None else ask.guidance
             return Settings(length, steps, guidance, 1.0 if ask.temperature is None else ask.temperature, length)
         limit = ask.limit or (d.thinking_limit if ask.kind == "thinking" else d.text_limit)
@@ -256,6 +269,21 @@ class NexusGen(Model):
         if size % cell or not cell <= size <= 128 * cell:
             raise ValueError(f"size={size} pixels cannot be drawn; give a multiple of {cell} up to {128 * cell}")
         return size // self._vae.factor
+
+    def _latents_of(self, shape: tuple[int, int]) -> Grid:
+        """(high, wide) in latents of a picture of (width, height) pixels; ValueError for one that cannot be drawn."""
+        wide, high = (self.side(pixels) for pixels in shape)
+        return high, wide
+
+    def shape_of(self, size: tuple[int, int], side: int = 0) -> tuple[int, int] | None:
+        if self.config.shapes == "square" or size[0] == size[1]:
+            return None
+        cell = 2 * self._vae.factor
+        like = replace(self.eyes, patch=cell // 2, merge=2, least=cell**2, most=(128 * cell) ** 2)
+        wide, high = like.fitting(size, (side or self.config.defaults.size) ** 2)
+        if max(wide, high) > 128 * cell:
+            raise ValueError(f"a picture of {size[0]} x {size[1]} pixels is too narrow to be drawn in its shape")
+        return wide, high
 
     def square(self, length: int) -> tuple[int, int]:
         """(high, wide) in latents of a square picture of that many numbers."""
@@ -329,6 +357,7 @@ class NexusGen(Model):
         after: After | None = None,
         max_pixels: int | None = None,
         guided_edits: bool | None = None,
+        shapes: Shapes | None = None,
     ) -> Self:
         """A checkpoint folder, limner's or released (V2 or V1). ``vae`` is the autoencoder's folder (default: inside);
         it computes in float32. ``constants`` is the file with the empty text's vectors (see ``folder.constants``).
@@ -340,7 +369,7 @@ class NexusGen(Model):
         from limner.models.nexusgen.folder import load, quantise_model
 
         wishes = {"decoder": decoder, "own": own, "after": after, "max_pixels": max_pixels}
-        wishes["guided_edits"] = guided_edits
+        wishes |= {"guided_edits": guided_edits, "shapes": shapes}
         model = load(cls, Path(folder), dtype, vae, constants, {k: v for k, v in wishes.items() if v is not None})
         if quantise is not None:
             quantise_model(model, quantise)

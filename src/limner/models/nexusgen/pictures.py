@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from limner.models.nexusgen.config import NexusConfig
-from limner.models.nexusgen.decoders import Decoder
+from limner.models.nexusgen.decoders import Decoder, Grid
 from limner.models.nexusgen.network import Reader
 from limner.models.qwen25vl import Eyes, Prompt
 from limner.models.qwen25vl import alone as alone_prompt
@@ -33,10 +33,11 @@ Part = Literal["reader", "generation", "editing"]
 @dataclass(frozen=True)
 class Scene(Prompt):
     """A prompt that ends where a picture begins, and the picture's source: patches (B, K, P), grids (B, 1, 3), zeros
-    for rows without one."""
+    for rows without one. ``shape`` (high, wide) in latents is wanted; None: square."""
 
     source: Tensor
     source_grids: Tensor
+    shape: Grid | None = None
 
     @property
     def edits(self) -> Tensor:
@@ -71,12 +72,12 @@ class Drawing(Protocol):
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that one decoder paints: their numbers, tokens (b, L, C), and how many vectors of a source are in these."""
+    """Rows that one decoder paints: their numbers, tokens (b, L, C), and the grid of the source that is in these."""
 
     rows: tuple[int, ...]
     edits: bool
     tokens: Tensor
-    source: int
+    source: Grid | None
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Pictures:
     does, and keeps the conditions of that process's rows."""
 
     model: Drawing
-    shape: tuple[int, int] | None = None
+    shape: Grid | None = None
     found: dict[bytes, Group] = field(default_factory=dict, repr=False)
 
     def __call__(self, sides: Sequence[Tokens], latents: Tensor, time: Tensor, first: bool) -> list[Tensor]:
@@ -93,33 +94,33 @@ class Pictures:
         groups = [self._known(alone(scene, row), row) for row in range(len(latents))]
         if latents.device.type != "cpu":
             groups = _joined(groups)
-        return self._velocities(groups, latents, time, len(sides) > 1)
+        return self._velocities(groups, latents, time, len(sides) > 1, scene.shape)
 
     def scored(self, sides: Sequence[Tokens], latents: Tensor, time: Tensor, first: bool) -> list[Tensor]:
         """The same, rows together and nothing remembered."""
-        return self._velocities(self.groups(_scene(sides[0])), latents, time, len(sides) > 1)
+        scene = _scene(sides[0])
+        return self._velocities(self.groups(scene), latents, time, len(sides) > 1, scene.shape)
 
     def groups(self, scene: Scene, apart: bool = False) -> list[Group]:
         """Conditions of rows, by decoder."""
-        model, edits = self.model, scene.edits
+        model, by_grid = self.model, dict[Grid | None, list[int]]()
+        merge = int(model.reader.config.vision_config.spatial_merge_size)
+        for row, (edits, grid) in enumerate(zip(scene.edits.tolist(), scene.source_grids[:, 0].tolist(), strict=True)):
+            by_grid.setdefault((grid[1] // merge, grid[2] // merge) if edits else None, []).append(row)
         with model.in_place("reader"):
             block = self._block(scene, apart)
-            features = None
-            if bool(edits.any()):
-                of = scene[edits]
-                features = model.reader.see(of.source, of.source_grids, apart).detach()
-                features = features.unflatten(0, (len(of.source), -1))
+            sources: dict[Grid | None, Tensor | None] = {}
+            for grid, rows in by_grid.items():
+                of = scene[rows]
+                count = int(of.source_grids[0].prod()) if grid else 0
+                seen = model.reader.see(of.source[:, :count], of.source_grids, apart).detach() if grid else None
+                sources[grid] = None if seen is None else seen.unflatten(0, (len(rows), -1))
         found = []
-        for kind in (False, True):
-            rows = (edits == kind).nonzero().flatten()
-            if not len(rows):
-                continue
-            decoder = model.painter(kind)
-            source = features if kind else None
+        for grid, rows in by_grid.items():
+            decoder = model.painter(grid is not None)
             with model.in_place("editing" if decoder.edits else "generation"):
-                tokens = decoder.tokens(block[rows], source)
-            count = 0 if source is None else source.shape[1]
-            found.append(Group(tuple(rows.tolist()), kind, tokens, count))
+                tokens = decoder.tokens(block[rows], sources[grid], grid)
+            found.append(Group(tuple(rows), grid is not None, tokens, grid))
         return found
 
     def _block(self, scene: Scene, apart: bool) -> Tensor:
@@ -131,16 +132,20 @@ class Pictures:
         return process.finish(start).vectors.unflatten(1, (-1, reader.width))
 
     def _known(self, one: Scene, row: int) -> Group:
-        key = b"|".join(t.cpu().numpy().tobytes() for t in (one.before, one.grids, one.patches, one.source))
+        key = b"|".join(
+            t.cpu().numpy().tobytes() for t in (one.before, one.grids, one.patches, one.source, one.source_grids)
+        )
         if key not in self.found:
             (self.found[key],) = self.groups(one, apart=True)
         group = self.found[key]
         return Group((row,), group.edits, group.tokens, group.source)
 
-    def _velocities(self, groups: Sequence[Group], latents: Tensor, time: Tensor, guided: bool) -> list[Tensor]:
+    def _velocities(
+        self, groups: Sequence[Group], latents: Tensor, time: Tensor, guided: bool, wanted: Grid | None
+    ) -> list[Tensor]:
         """From noise to picture, under the condition and, if guided, without it."""
         model = self.model
-        shape = self.shape or model.square(latents.shape[1])
+        shape = self.shape or wanted or model.square(latents.shape[1])
         order = torch.tensor([row for group in groups for row in group.rows], dtype=torch.int64)
         if not len(order):
             return [latents] * (2 if guided else 1)
@@ -151,7 +156,8 @@ class Pictures:
                 rows = torch.tensor(group.rows, device=latents.device)
                 grid = latents[rows].unflatten(1, (decoder.channels, *shape))
                 rest: tuple[Any, ...] = (grid, 1 - time[rows], model.pooled, model.config.distilled)
-                ids = decoder.ids(group.tokens.shape[1] - group.source, group.source, shape)
+                count = group.tokens.shape[1] - (group.source[0] * group.source[1] if group.source else 0)
+                ids = decoder.ids(count, group.source, shape)
                 own = -decoder.velocity(group.tokens, ids, *rest).flatten(1)
                 given.append(own)
                 if guided and group.source and not model.config.guided_edits:
@@ -168,7 +174,8 @@ def alone(scene: Scene, row: int) -> Scene:
     one = alone_prompt(scene, row)
     count = int(scene.source_grids[row].prod())
     source = scene.source[[row], :count]
-    return Scene(one.before, one.kept, one.after, one.patches, one.grids, source, scene.source_grids[[row]])
+    grids = scene.source_grids[[row]]
+    return Scene(one.before, one.kept, one.after, one.patches, one.grids, source, grids, scene.shape)
 
 
 def squashed(
@@ -182,7 +189,7 @@ def squashed(
 
 def _joined(groups: Sequence[Group]) -> list[Group]:
     """Rows of the same decoder and length together."""
-    found: dict[tuple[bool, int, int], list[Group]] = {}
+    found: dict[tuple[bool, Grid | None, int], list[Group]] = {}
     for group in groups:
         found.setdefault((group.edits, group.source, group.tokens.shape[1]), []).append(group)
     return [

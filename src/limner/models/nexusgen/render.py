@@ -154,14 +154,68 @@ class Renderer:
     def expanded(self, script: Script, counts: Sequence[int]) -> Ids:
         """The ids of a script; every picture's one place is repeated as often as its count says, and a row's as often
         as a predicted picture has places."""
+        before, said = self.halves(script, counts)
+        return before + said
+
+    def halves(self, script: Script, counts: Sequence[int]) -> tuple[Ids, Ids]:
+        """``expanded`` in two: what stands in the text, and what was said behind it."""
         pad, row = self.mark(PAD), self.mark(ROW)
-        ids = [*self.ids(script.text), *script.said]
-        if ids.count(pad) != len(counts):
-            raise ValueError(f"there are {ids.count(pad)} places for {len(counts)} pictures; leave {PAD} out of words")
-        given, found = iter(counts), list[int]()
-        for one in ids:
-            found += [one] * (next(given) if one == pad else self.config.side**2 if one == row else 1)
-        return found
+        halves = self.ids(script.text), script.said
+        places = sum(ids.count(pad) for ids in halves)
+        if places != len(counts):
+            raise ValueError(f"there are {places} places for {len(counts)} pictures; leave {PAD} out of words")
+        given = iter(counts)
+
+        def repeated(ids: Sequence[int]) -> Ids:
+            found: Ids = []
+            for one in ids:
+                found += [one] * (next(given) if one == pad else self.config.side**2 if one == row else 1)
+            return found
+
+        return repeated(halves[0]), repeated(halves[1])
+
+    # what is taught
+
+    def lesson(self, conversation: Conversation, reply: Reply, ends: bool = True) -> tuple[Script, list[Image]]:
+        """A conversation with the reply that is taught (spec section 6.2): (its script, the pictures that stand as rows
+        and are to be predicted, in order). ``ends``: the turn ends there, which is taught too.
+
+        Where ``own`` is "rows", all pictures that the model drew stand as rows, earlier in the reply and in earlier
+        turns. Else they are shown, as they will be when the next part is made, and a reply's last part alone, if it is
+        a picture, stands as rows.
+        """
+        if not reply:
+            raise ValueError("there is no reply to learn; a lesson ends with the model's own turn")
+        end = [self.mark(END)] if ends else []
+        if isinstance(reply[-1], Thinking):
+            script = self.script(conversation, reply[:-1], Ask("thinking"))
+            return Script(script.text, script.pictures, [*self.ids(reply[-1].text), *end]), []
+        script = self.script(conversation, reply, Ask("text"))
+        rows = self.config.own == "rows"
+        turns = [message for message in conversation if message.role == "assistant"] if rows else []
+        predicted = [part for message in turns for part in message.parts if isinstance(part, Image)]
+        own = [part for part in reply if isinstance(part, Image)] if rows else []
+        if not rows and isinstance(reply[-1], Image):
+            last = len(script.said) - 1 - script.said[::-1].index(self.mark(PAD))
+            script.said[last] = self.mark(ROW)
+            script.pictures.pop()
+            own = [reply[-1]]
+        script.said += end
+        return script, predicted + own
+
+    def taught(self, before: Sequence[int], said: Sequence[int]) -> list[bool]:
+        """Which of a lesson's ids are learned: the reply's, without the places of pictures that are shown, and, where
+        ``own`` is "rows", those of earlier turns of the model up to the mark that ends a turn."""
+        pad, end = self.mark(PAD), self.mark(END)
+        learned = [False] * len(before)
+        if self.config.own == "rows":
+            opening = self.ids(f"{START}assistant\n")
+            inside = False
+            for i, one in enumerate(before):
+                inside = inside and one != end
+                learned[i] = inside and one != pad
+                inside = inside or list(before[max(0, i + 1 - len(opening)) : i + 1]) == opening
+        return learned + [one != pad for one in said]
 
     # what a model wrote
 
