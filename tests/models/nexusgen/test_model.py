@@ -113,8 +113,8 @@ def test_rows_with_a_source_go_to_the_editing_decoder(model):
     assert context.given.edits.tolist() == [False, True]
     with torch.no_grad():
         groups = model.pictures().net.__self__.groups(context.given)
-    assert [(group.rows, group.edits, group.source) for group in groups] == [((0,), False, None), ((1,), True, (6, 6))]
-    assert [group.tokens.shape[1] for group in groups] == [9, 9 + 36]
+    assert [(group.rows, group.edits, group.source) for group in groups] == [((0,), False, None), ((1,), True, (3, 5))]
+    assert [group.tokens.shape[1] for group in groups] == [9, 9 + 15]
 
 
 def test_the_decoder_can_be_chosen(model):
