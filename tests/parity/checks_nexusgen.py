@@ -413,7 +413,7 @@ def editing(ref):
 def painting(ref):
     """One training step of each decoder: the weighted loss and gradients."""
     for part, beside in (("generation_decoder", "adapter."), ("edit_decoder", "embedding_merger.")):
-        decoder = ref.decoder(part).requires_grad_()
+        decoder = ref.decoder(part).double().requires_grad_()  # no processor's order of sums shows
         source = ref[f"{part}/ref_embeddings"] if decoder.edits else None
         tokens = decoder.tokens(ref[f"{part}/image_embeddings"], source)
         clean, noise = ref[f"{part}/train.latents"], ref[f"{part}/train.noise"]
@@ -438,7 +438,7 @@ def painting(ref):
             beside,
         )
         for name in [name for name in ref.io if name.startswith(f"{part}/train.grad.")]:
-            yield close(name, gradients[name.removeprefix(f"{part}/train.grad.")], ref[name], CLOSE)
+            yield close(name, gradients[name.removeprefix(f"{part}/train.grad.")].float(), ref[name], 1e-5)
 
 
 def preprocessing(ref):
