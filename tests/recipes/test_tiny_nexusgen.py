@@ -98,7 +98,7 @@ def test_the_editing_decoder_begins_as_the_generation_decoder(runs):
 def test_the_study_compares_three_ways(runs):
     folder = runs["tiny_accumulation"].released
     report = json.loads((folder / tiny_accumulation.REPORT).read_text())
-    assert (folder / tiny_accumulation.PLOT).stat().st_size > 5000
+    assert (folder / tiny_accumulation.PLOT).stat().st_size > 2000
     assert list(report["ways"]) == list(WAYS) and report["places"] == recipes.SIDE**2
     for way in ("table", "pad"):
         found = report["ways"][way]
