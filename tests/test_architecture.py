@@ -227,7 +227,8 @@ def test_files_and_package_stay_small():
     # rows of data from every kind of file, batch jobs, judges over HTTP: 2,400 lines of it
     # conversations, in Python, in the terminal and on the page: 1,500 lines of it
     # training over several processes, its checkpoints, and the gate of group learning: 1,100 lines of it
-    assert 0 < sum(shared) <= 23_600
+    # edits as a command, and edits and stories of the world measured: 350 lines of it
+    assert 0 < sum(shared) <= 23_950
 
 
 def test_no_file_is_a_drawer_for_everything():

@@ -422,7 +422,7 @@ def test_a_batch_of_prompts_holds_the_same_picture_once(model):
     assert prompt.patches.shape[0] == 3
     calls = []
     tower = model.mllm.network.model.visual
-    hook = tower.register_forward_hook(lambda *given: calls.append(1))
+    hook = tower.merger.register_forward_hook(lambda *given: calls.append(1))
     with torch.no_grad():
         model.mllm.see(prompt.patches, prompt.grids, apart=True)
     hook.remove()

@@ -63,7 +63,7 @@ def judge(one: Edit, picture: np.ndarray) -> Judged:
 
 def some_edits(count: int, seed: int, split: str = "new_compositions") -> list[Edit]:
     """``count`` edits of every kind, fresh for every seed."""
-    rng, found = random.Random(f"edits/{seed}"), []
+    rng, found = random.Random(f"edits/{seed}"), list[Edit]()
     for kind in EDITS:
         while len([one for one in found if one.kind == kind]) < count:
             try:

@@ -91,10 +91,10 @@ def _within(q: Tensor, k: Tensor, v: Tensor, parts: Sequence[tuple[int, int]]) -
     """Attention (G, H, N, head) of each window to itself; ``parts`` are (how many, patches of each)."""
     found, begin = [], 0
     for count, length in parts:
-        own = [each[:, :, begin : begin + count * length] for each in (q, k, v)]
+        a, b, c = (each[:, :, begin : begin + count * length] for each in (q, k, v))
         if count > 1:
-            own = [each.unflatten(2, (count, length)).transpose(1, 2).flatten(0, 1) for each in own]
-        seen = F.scaled_dot_product_attention(*own)
+            a, b, c = (each.unflatten(2, (count, length)).transpose(1, 2).flatten(0, 1) for each in (a, b, c))
+        seen = F.scaled_dot_product_attention(a, b, c)
         if count > 1:
             seen = seen.unflatten(0, (len(q), count)).transpose(1, 2).flatten(2, 3)
         found.append(seen)

@@ -130,7 +130,8 @@ class Tokens(Rows):
 
     def _fitting(self, some: Sequence[Self]) -> Sequence[Self]:
         """All as long as the longest: padded in front; what else there is, such as pictures, filled up with zeros."""
-        names = [item.name for item in fields(self) if item.name != "after"]
+        given = [item.name for item in fields(self) if item.name != "after"]
+        names = [name for name in given if isinstance(getattr(self, name), Tensor)]
         shapes = {name: [getattr(each, name).shape[1:] for each in some] for name in names}
         wanted = {name: [max(sizes) for sizes in zip(*found, strict=True)] for name, found in shapes.items()}
         return [

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from limner.parts import Conversation, Image, Message, Part
+from limner.parts import Conversation, Image, Message, Part, Text, Thinking
 
 Embedded = dict[str, Tensor]
 
@@ -50,7 +50,7 @@ def _put(into: Any, one: Any) -> None:
     elif isinstance(one, Image):
         into.update(f"picture {one.image.size}\n".encode())
         into.update(one.image.convert("RGB").tobytes())
-    elif isinstance(one, Part):
+    elif isinstance(one, Text | Thinking):
         into.update(f"{one.kind} {len(one.text)}\n{one.text}\n".encode())
     elif isinstance(one, tuple | list):
         into.update(f"list {len(one)}\n".encode())

@@ -169,6 +169,13 @@ def velocity_loss(
     return (weight * error).mean(), {"velocity": float(error.detach().mean())}
 
 
+def _frozen(model: NexusGen) -> str:
+    """The hash of all that a decoder's embeddings and latents are made by."""
+    if model.vae is None:
+        raise ValueError("a decoder learns to paint latents; load the model with its autoencoder")
+    return weights_digest(model.reader) + weights_digest(model.vae)
+
+
 def decoder_objective(
     part: Literal["generation", "editing"], size: int, micro: int, cache: Cache, noisy: float = 0.0
 ) -> Objective:
@@ -180,7 +187,7 @@ def decoder_objective(
         decoder = model.generation if part == "generation" else model.editing
         assert decoder is not None
         if not digests:
-            digests.append(weights_digest(model.reader) + weights_digest(model.vae) if cache.folder else "")
+            digests.append(_frozen(model) if cache.folder else "")
 
         def one(some: Sequence[Lesson]) -> tuple[Tensor, dict[str, float]]:
             batch = kept(model, some, size, part == "editing", digests[0], cache)

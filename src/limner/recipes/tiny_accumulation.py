@@ -140,7 +140,7 @@ def study(model: Study, count: int = 100, seed: int = 0, batch: int = 25) -> dic
 
 def _tasks(count: int, seed: int) -> list[tuple[Task, Image]]:
     """Prompts that say everything about their picture, and that picture."""
-    rng, found = random.Random(f"accumulation/{seed}"), []
+    rng, found = random.Random(f"accumulation/{seed}"), list[tuple[Task, Image]]()
     while len(found) < count:
         lesson = lessons.lesson(rng.choice(lessons.EXPLICIT), rng, "new_compositions")
         assert lesson.content is not None

@@ -368,7 +368,7 @@ class NexusGen(Model):
         """
         from limner.models.nexusgen.folder import load, quantise_model
 
-        wishes = {"decoder": decoder, "own": own, "after": after, "max_pixels": max_pixels}
+        wishes: dict[str, Any] = {"decoder": decoder, "own": own, "after": after, "max_pixels": max_pixels}
         wishes |= {"guided_edits": guided_edits, "shapes": shapes}
         model = load(cls, Path(folder), dtype, vae, constants, {k: v for k, v in wishes.items() if v is not None})
         if quantise is not None:
