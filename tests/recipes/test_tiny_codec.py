@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from limner.codecs.magvit import TINY, MagvitCodec, to_pixels
-from limner.recipes.tiny_codec import from_codec, names, pictures, tiny_codec
+from limner.recipes.naming import names
+from limner.recipes.tiny_codec import from_codec, pictures, tiny_codec
 from limner.world.draw import render
 from limner.world.scene import BACKGROUNDS, COLOURS, KINDS, arrange, random_scene
 

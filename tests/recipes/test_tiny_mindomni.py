@@ -1,10 +1,12 @@
 """The tiny stages, each two steps of a smaller model, one going on from the other."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image as pil
 
 from limner.models.mindomni.model import MindOmni
 from limner.models.mindomni.render import well_formed
@@ -12,6 +14,7 @@ from limner.models.mindomni.small import Sizes
 from limner.parts import Image, Sample, Task, Thinking, user
 from limner.recipes import RECIPES, tiny_clip, tiny_vae
 from limner.recipes import tiny_mindomni as recipes
+from limner.recipes import tiny_mindomni_data as data
 from limner.recipes.mindomni import form
 from limner.train.fit import fit
 from limner.world import say
@@ -20,7 +23,7 @@ SMALL = Sizes(
     width=32, layers=2, heads=2, kv_heads=1, mlp=64, sight=32, sight_layers=1, sight_heads=2, sight_mlp=32, patch=16,
     decoder=32, decoder_layers=2, decoder_heads=2, decoder_mlp=64, vae=(16, 16, 16), vae_groups=4,
 )  # fmt: skip
-WORDS = recipes.Words(2, 1, 1, 1, 1)
+WORDS = data.Words(2, 1, 1, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +79,8 @@ def test_every_stage_trains_its_own_parts_alone(runs):
 
 
 def test_the_stages_report_their_losses(runs):
-    assert {"think", "change", "caption", "question", "fact"} <= runs["tiny_words"].numbers.keys()
-    assert {"flow", "distilled"} <= runs["tiny_stage_one"].numbers.keys()
+    assert {"think", "change", "caption", "question", "fact", "naming"} <= runs["tiny_words"].numbers.keys()
+    assert {"flow", "distilled", "kind_right"} <= runs["tiny_stage_one"].numbers.keys()
     assert {"draw_format", "draw_consistency", "draw_scene", "draw_kl_text"} <= runs["tiny_stage_three"].numbers.keys()
     assert "right" in runs["tiny_clip"].numbers
 
@@ -94,31 +97,66 @@ def test_latents_are_scaled_to_mean_zero_and_deviation_one(runs):
 
 def test_a_small_clip_scores_pairs(runs):
     score = tiny_clip.clip_of(runs["tiny_clip"].released)
-    pictures = [recipes.shown(recipes.known_content(random.Random(i)).scene(random.Random(i))).image for i in (1, 2)]
+    pictures = [data.shown(data.known_content(random.Random(i)).scene(random.Random(i))).image for i in (1, 2)]
     found = score(pictures, ["two red apples, plain", "a blue cat, night"])
     assert len(found) == 2 and all(-1 <= value <= 1 for value in found)
 
 
 def test_rows_are_those_that_training_may_see():
-    rows = recipes.some_rows(recipes.THOUGHT, 3, 40)
+    rows = data.some_rows(recipes.THOUGHT, 3, 40)
     behind = [row for row in rows if row.reply]
     shown = [row for row in rows if any(isinstance(part, Image) for part in row.conversation[0].parts)]
     assert 10 <= len(behind) <= 30 and 2 <= len(shown) <= 18
     assert all(say.read_plan(row.own) is not None for row in rows)
     assert all(well_formed(row.reply[0].text) for row in behind)
-    batch = recipes.some_words(recipes.MIXTURE, 1, 0)
-    assert {name: len(some) for name, some in batch.items()} == vars(recipes.MIXTURE)
-    assert all(isinstance(row.part, Thinking) for row in batch["think"] + batch["change"])
+    plain, seen = data.some_words(recipes.MIXTURE, 1, 0)
+    assert Counter(row.task for row in plain + seen) == vars(recipes.MIXTURE)
+    assert all(
+        row.scene is not None and any(part.kind == "image" for part in row.conversation[0].parts) for row in seen
+    )
+    assert all(isinstance(row.part, Thinking) == (row.task in ("think", "change")) for row in plain + seen)
+
+
+def test_chains_of_a_batch_are_of_like_length():
+    def spread(rows):
+        lengths = [len(row.part.text) for row in rows]
+        return max(lengths) - min(lengths)
+
+    batches = [data.some_words(data.Words(24, 0, 0, 0, 0), seed, 0)[0] for seed in range(6)]
+    every = spread([row for rows in batches for row in rows])
+    assert sum(map(spread, batches)) / len(batches) < 0.8 * every
+
+
+def test_patches_are_named_where_they_stand(runs):
+    """A head that only repeats what a patch is made of finds the names' own places."""
+    model = MindOmni.load(runs["tiny_words"].released)
+    trained = recipes.Named(model, 1)
+    with torch.no_grad():
+        trained.head.weight.fill_(1.0)
+        trained.head.bias.zero_()
+    picture = Image(pil.new("RGB", (64, 64)))
+    picture.image.paste((255, 255, 255), (8, 16, 16, 24))  # row 2, column 1 of 8 x 8
+    eyes = replace(model.eyes, patch=8)
+    patches, _ = eyes.patches(picture.image)
+    said = trained.names(patches.mean(dim=1)[None, :, None], eyes.merge)[0, 0]
+    assert said.shape == (8, 8) and said.argmax() == 2 * 8 + 1
+
+
+def test_times_are_drawn_nearer_to_the_noise(runs):
+    process = MindOmni.load(runs["tiny_words"].released).process("image")
+    values = torch.zeros(512, 4, dtype=torch.int64)
+    draw = recipes._early(process, values, torch.Generator().manual_seed(0))
+    assert abs(float(draw.time.logit().mean()) + recipes.EARLY) < 0.2 and float(draw.time.max()) > 0.7
 
 
 def test_tasks_know_their_captions():
-    for task in recipes.tasks(0, 8):
+    for task in data.tasks(0, 8):
         assert say.read_plan(task.facts["caption"]) is not None
 
 
 def test_the_form_is_judged_by_the_whole_chain(runs):
     model = MindOmni.load(runs["tiny_stage_two"].released)
-    good = recipes.chained("2+2=4; two cats, plain")
+    good = data.chained("2+2=4; two cats, plain")
     samples = [Sample(Task((user("x"),)), (part,)) for part in (good, replace(good, text="", raw=(1, 2)))]
     assert [verdict.score for verdict in form(model)(samples)] == [1.0, 0.0]
     assert form(model)([Sample(Task((user("x"),)), ())])[0].score == 0.0

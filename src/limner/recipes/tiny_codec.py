@@ -23,15 +23,15 @@ from torch import Tensor, nn
 from limner.codecs.losses import reconstruction_loss
 from limner.codecs.magvit import TINY, TINY_LARGE, MagvitCodec, to_pixels, to_uint8
 from limner.codecs.quantise import Quantised
+from limner.recipes.naming import NAMED, names, naming_loss
 from limner.train.data import each_step
 from limner.train.optim import Optimizers, muon_with_adamw
 from limner.train.run import Run
 from limner.world.content import random_content
 from limner.world.draw import render
-from limner.world.scene import BACKGROUNDS, CANVAS, COLOURS, KINDS, Scene, random_scene
+from limner.world.scene import Scene, random_scene
 from limner.world.sheet import draw_sheet
 
-NAMED = len(KINDS) + 1 + len(COLOURS) + 1 + len(BACKGROUNDS)
 NAMING = 0.1  # weight of the naming loss beside the pixels'
 
 
@@ -76,25 +76,6 @@ class Taught(nn.Module):
         return shown, quantised, self.head(F.silu(features[0]))
 
 
-def names(scene: Scene, side: int = 8) -> np.ndarray:
-    """(3, side, side) int64: the kind and the colour that cover most of every code (0: none), and the background."""
-    cell = CANVAS / side
-    out = np.zeros((3, side, side), np.int64)
-    out[2] = BACKGROUNDS.index(scene.background)
-    most = np.full((side, side), 0.25 * cell * cell)  # less than a quarter of a code is no thing's
-    low, high = np.arange(side) * cell, (np.arange(side) + 1) * cell
-    for thing in scene.things:
-        across = (np.minimum(high, thing.x + thing.half) - np.maximum(low, thing.x - thing.half)).clip(0)
-        along = (np.minimum(high, thing.y + thing.half) - np.maximum(low, thing.y - thing.half)).clip(0)
-        area = along[:, None] * across[None, :]
-        # a container comes first, and what stands inside it takes its codes
-        wins = area >= most
-        most = np.where(wins, area, most)
-        out[0][wins] = 1 + list(KINDS).index(thing.kind)
-        out[1][wins] = 1 + COLOURS.index(thing.colour)
-    return out
-
-
 def _named(seed: int, count: int) -> tuple[Tensor, Tensor]:
     some = scenes(seed, count)
     drawn = np.stack([render(scene, 64) for scene in some])
@@ -106,11 +87,7 @@ def _teach(model: nn.Module, batch: tuple[Tensor, Tensor], rng: torch.Generator)
     pixels = to_pixels(batch[0])
     shown, quantised, said = model(pixels)
     loss, numbers = reconstruction_loss(shown, pixels)
-    kind, colour, background = said.split((len(KINDS) + 1, len(COLOURS) + 1, len(BACKGROUNDS)), dim=1)
-    kinds, colours, backgrounds = batch[1].unbind(dim=1)
-    naming = F.cross_entropy(kind, kinds) + 0.5 * F.cross_entropy(colour, colours)
-    naming = naming + 0.2 * F.cross_entropy(background, backgrounds)
-    right = float((kind.argmax(dim=1) == kinds)[kinds > 0].float().mean())
+    naming, right = naming_loss(said, batch[1])
     return loss + NAMING * naming + quantised.loss, {**numbers, "naming": float(naming.detach()), "kind_right": right}
 
 

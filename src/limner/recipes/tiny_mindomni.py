@@ -9,17 +9,21 @@
 
 Each goes on from what the one before released. All see only what ``limner.world.splits`` lets training see; reasoning
 prompts come without their thought about as often as with it, so that a comparison with thinking switched off is fair.
+
+Beside what the originals learn from, small heads name what stands where: in the vision tower, and halfway through the
+decoder (``naming``). They are thrown away. Times are drawn nearer to the noise than OmniGen's, because where a picture
+follows from its words most is learned from a picture of which nothing is seen yet.
 """
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,22 +38,20 @@ from limner.models.mindomni.config import MindOmniConfig, tiny
 from limner.models.mindomni.model import MindOmni
 from limner.models.mindomni.small import fresh
 from limner.models.mindomni.tokenizer import make_tokenizer
-from limner.parts import Ask, Conversation, Image, Part, PartKind, Task, Text, Thinking, user
-from limner.process.flow import Flow
+from limner.parts import Ask, PartKind, Task, user
+from limner.process.base import Context
+from limner.process.flow import Flow, FlowDraw, level_divergence
 from limner.process.noise import Noise
-from limner.recipes.mindomni import Row, Teacher, flow_loss, flow_rows, form, train_only
+from limner.recipes.mindomni import Teacher, form, train_only
+from limner.recipes.naming import NAMED, naming_loss
+from limner.recipes.tiny_mindomni_data import Drawings, Drawn, Said, Words, named, some_rows, some_words, tasks
 from limner.recipes.tiny_vae import SIZE, SIZES
 from limner.train.data import each_step
 from limner.train.optim import Optimizers, adamw, muon_with_adamw
 from limner.train.run import Run
 from limner.turn import rollout
-from limner.world import lessons, questions, say
-from limner.world.content import Content, random_content
-from limner.world.draw import to_image
-from limner.world.edits import edit
-from limner.world.scene import Scene
+from limner.world import say
 from limner.world.sheet import draw_sheet
-from limner.world.splits import may_train
 
 # where each recipe's model stands after its run
 VAE, LANGUAGE, DECODER, ONE, TWO, CLIP = (
@@ -57,117 +59,20 @@ VAE, LANGUAGE, DECODER, ONE, TWO, CLIP = (
     for name in ("tiny_vae", "tiny_words", "tiny_decoder", "tiny_stage_one", "tiny_stage_two", "tiny_clip")
 )
 TABLES = 0.2  # the learning rate of tables, norms and biases beside that of the matrices
-VARIED = 0.1  # share of scenes that are moved, shrunk and mirrored
+NAMING = 0.3  # weight of the names beside what they help to learn
+EARLY = 1.0  # how much nearer to the noise times are drawn, on the logistic scale
+DROPPED = 0.05  # share of pictures trained without their condition
+MIXTURE = Words()
+WEIGHTS = {"think": 1.0, "fact": 0.25, "change": 0.5, "caption": 0.5, "question": 0.5}  # of a task's words
+TAUGHT = Drawings(captions=0.7)
+CONNECTED = Drawings(changes=0.2)
+THOUGHT = Drawings(chains=0.5, changes=0.2, captions=0.2)
 SAMPLES = (
     "two red apples",
     "a blue cat left of a green car",
     "an animal with (2+2) legs",
     "(2+3) yellow stars at night",
 )
-
-
-def known_content(rng: random.Random) -> Content:
-    """A random content that training may show."""
-    while True:
-        content = random_content(rng)
-        if may_train(content):
-            return content
-
-
-def scene_of(content: Content, rng: random.Random) -> Scene:
-    """The content as a scene, varied now and then."""
-    return content.scene(rng, vary=rng.random() < VARIED)
-
-
-# words
-
-
-@dataclass(frozen=True)
-class Said:
-    """Words to learn: what was asked, and the reply's one part."""
-
-    conversation: Conversation
-    part: Part
-
-
-@dataclass(frozen=True)
-class Words:
-    """Rows of each task in one batch of words."""
-
-    think: int = 24  # prompts to chains
-    change: int = 6  # pictures and instructions to chains
-    caption: int = 6  # pictures to plans
-    question: int = 10  # pictures and questions to answers
-    fact: int = 6  # questions to answers
-
-
-MIXTURE = Words()
-
-
-def chained(thought: str) -> Thinking:
-    """A world's thought as a chain: what it ends in is the answer."""
-    return Thinking(MindOmni.chain(thought, thought.rsplit(";", 1)[-1].strip()))
-
-
-def shown(scene: Scene) -> Image:
-    """A scene as a picture that the model is shown."""
-    return Image(to_image(scene, SIZE))
-
-
-def a_lesson(rng: random.Random, reasoning: float, kind: str = "picture") -> lessons.Lesson:
-    """A training lesson; a share of them must be worked out."""
-    groups = lessons.REASONING if rng.random() < reasoning else lessons.EXPLICIT
-    return lessons.lesson(rng.choice(groups), rng, "train", kind)
-
-
-def change_of(rng: random.Random) -> tuple[Scene, str, Scene, Thinking]:
-    """(scene, instruction, scene after it, the chain that leads from one to the other)."""
-    found = edit(scene_of(known_content(rng), rng), rng)
-    return found.before, found.instruction, found.after, chained(f"{say.plan(found.before)}; {say.plan(found.after)}")
-
-
-def some_words(mixture: Words, seed: int, size: int) -> dict[str, list[Said]]:
-    """A batch of words by task."""
-    rng = random.Random(seed)
-    batch: dict[str, list[Said]] = {name: [] for name in asdict(mixture)}
-    for _ in range(mixture.think):
-        lesson = a_lesson(rng, 0.6, "text")
-        batch["think"].append(Said((user(lesson.prompt),), chained(lesson.thought)))
-    for _ in range(mixture.change):
-        before, instruction, _, chain = change_of(rng)
-        batch["change"].append(Said((user(shown(before), instruction),), chain))
-    for name in ("caption", "question"):
-        for _ in range(getattr(mixture, name)):
-            scene = scene_of(known_content(rng), rng)
-            asked = (
-                (rng.choice(say.CAPTION_QUESTIONS), say.plan(scene)) if name == "caption" else questions.ask(scene, rng)
-            )
-            batch[name].append(Said((user(shown(scene), asked[0]),), Text(asked[1])))
-    for _ in range(mixture.fact):
-        lesson = lessons.lesson(rng.choice(lessons.TEXT), rng, "train", "text")
-        batch["fact"].append(Said((user(lesson.prompt),), Text(lesson.answer or "")))
-    return {name: rows for name, rows in batch.items() if rows}
-
-
-WEIGHTS = {"think": 1.0, "change": 0.5, "caption": 0.5, "question": 0.5, "fact": 0.25}
-
-
-def words_loss(
-    model: nn.Module, batch: Mapping[str, Sequence[Said]], rng: torch.Generator
-) -> tuple[Tensor, Mapping[str, float]]:
-    """Minus the mean log-probability of a token, by task."""
-    assert isinstance(model, MindOmni)
-    total, numbers = torch.zeros((), device=model.device), {}
-    for name, rows in batch.items():
-        kind: PartKind = rows[0].part.kind
-        values = model.encode([row.part for row in rows])
-        context = model.context([row.conversation for row in rows], [()] * len(rows), Ask(kind))
-        process = model.process(kind)
-        scored = process.log_prob(context, values, process.draw(values, Noise.of([0] * len(rows))))
-        loss = -scored.tokens.sum() / scored.hidden.sum()
-        numbers[name] = float(loss.detach())
-        total = total + WEIGHTS[name] * loss
-    return total, numbers
 
 
 def new_model(vae: Path, seed: int = 0) -> MindOmni:
@@ -191,14 +96,46 @@ def muon(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
     )
 
 
-def release(model: nn.Module, folder: Path) -> None:
+class Named(nn.Module):
+    """A model in training, with a head that names what stands at each place of a picture."""
+
+    def __init__(self, model: MindOmni, width: int) -> None:
+        super().__init__()
+        self.model = model
+        self.head = nn.Linear(width, NAMED)
+
+    @contextmanager
+    def watching(self) -> Iterator[list[Tensor]]:
+        """Collects the states (G x 64, C) of the patches of G pictures, behind the vision tower's last block."""
+        seen: list[Tensor] = []
+        merger = self.model.mllm.network.model.visual.merger
+        hook = merger.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+        try:
+            yield seen
+        finally:
+            hook.remove()
+
+    def names(self, states: Tensor, merged: int = 1) -> Tensor:
+        """(G, NAMED, h, w) of places (G, h x w, C), which stand in squares of ``merged`` a side, row by row."""
+        said: Tensor = self.head(states)
+        side = int(states.shape[1] ** 0.5) // merged
+        squares = said.unflatten(1, (side, side, merged, merged))
+        return squares.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+
+
+def _inner(trained: nn.Module) -> MindOmni:
+    model = trained.model if isinstance(trained, Named) else trained
+    assert isinstance(model, MindOmni)
+    return model
+
+
+def release(trained: nn.Module, folder: Path) -> None:
     """Write the model in float32; only a model that is shipped is rounded."""
-    assert isinstance(model, MindOmni)
-    model.save(folder)
+    _inner(trained).save(folder)
 
 
-def _sheet(model: nn.Module, folder: Path, step: int) -> None:
-    assert isinstance(model, MindOmni)
+def _sheet(trained: nn.Module, folder: Path, step: int) -> None:
+    model = _inner(trained)
     tasks = [Task((user(prompt),)) for prompt in SAMPLES for _ in range(2)]
     pictures, labels = [], []
     plans: list[list[PartKind]] = [["thinking", "image"], ["image"]]
@@ -211,71 +148,64 @@ def _sheet(model: nn.Module, folder: Path, step: int) -> None:
 
 
 def _run(name: str, build: Callable[[], nn.Module], make: Callable[[int, int], Any], **numbers: Any) -> Run:
-    plain: dict[str, Any] = {"optimizer": muon, "finish": release, "lr": 4e-3, "warmup": 50, "hold": 0.5}
-    plain |= {"ema": 0.998, "threads": 2, "checkpoint_every": 250}
+    plain: dict[str, Any] = {"optimizer": muon, "finish": release, "lr": 3e-3, "weight_decay": 0.3, "warmup": 50}
+    plain |= {"ema": 0.998, "dtype": "bfloat16", "checkpoint_every": 250}
     return Run(name=f"mindomni.{name}", build=build, batches=each_step(make), **plain | numbers)
+
+
+# words
+
+
+def words_loss(
+    trained: nn.Module, batch: Sequence[Sequence[Said]], rng: torch.Generator
+) -> tuple[Tensor, Mapping[str, float]]:
+    """Minus the mean log-probability of a token, by task, and the names of what is seen."""
+    assert isinstance(trained, Named)
+    model = trained.model
+    total, numbers = torch.zeros((), device=model.device), dict[str, float]()
+    process = model.process("text")
+    for rows in batch:
+        given = model.prompt([model.renderer.script(row.conversation, (), Ask(row.part.kind)) for row in rows])
+        context = Context(given, given).to(model.device)
+        values = model.encode([row.part for row in rows])
+        with trained.watching() as seen:
+            scored = process.log_prob(context, values, process.draw(values, Noise.of([0] * len(rows))))
+        for task in dict.fromkeys(row.task for row in rows):
+            of = torch.tensor([row.task == task for row in rows], device=model.device)
+            loss = -scored.tokens[of].sum() / scored.hidden[of].sum()
+            numbers[task] = float(loss.detach())
+            total = total + WEIGHTS[task] * loss
+        scenes = [row.scene for row in rows if row.scene is not None]
+        if scenes:
+            said = trained.names(torch.cat(seen).unflatten(0, (len(scenes), -1)), model.eyes.merge)
+            naming, right = naming_loss(said, named(scenes, said.shape[-1]).to(said.device))
+            numbers |= {"naming": float(naming.detach()), "kind_right": right}
+            total = total + NAMING * naming
+    return total, numbers
 
 
 def tiny_words(vae: Path = VAE, mixture: Words = MIXTURE) -> Run:
     """The language model and its vision tower, from nothing; everything else of the model is fresh."""
 
-    def build() -> MindOmni:
+    def build() -> Named:
         model = train_only(new_model(vae), "mllm")
         model.mllm.network.model.visual.requires_grad_(True)
-        return model
+        return Named(model, SIZES.sight)
 
     return _run(
         "tiny_words",
         build,
         partial(some_words, mixture),
         objective=words_loss,
-        steps=4000,
+        steps=2500,
         batch_size=sum(asdict(mixture).values()),
-        settings={"mixture": asdict(mixture), "weights": WEIGHTS},
+        settings={"mixture": asdict(mixture), "weights": WEIGHTS, "naming": NAMING},
     )
 
 
 # pictures
 
-
-@dataclass(frozen=True)
-class Drawings:
-    """Shares of the pictures in a batch: behind a chain, and of pictures that are shown and changed; of the other
-    prompts a share is captions of anything, and of the rest a share must be worked out."""
-
-    chains: float = 0.0
-    changes: float = 0.0
-    captions: float = 0.3
-    reasoning: float = 0.5
-
-
-TAUGHT = Drawings(captions=0.7)
-CONNECTED = Drawings(changes=0.2)
-THOUGHT = Drawings(chains=0.5, changes=0.2, captions=0.2)
-
-
-def some_rows(shares: Drawings, seed: int, size: int) -> list[Row]:
-    """Pictures to learn. Each row's own words are the plan of its picture."""
-    rng = random.Random(seed)
-    rows = []
-    for _ in range(size):
-        behind = rng.random() < shares.chains
-        if rng.random() < shares.changes:
-            before, instruction, after, chain = change_of(rng)
-            conversation: Conversation = (user(shown(before), instruction),)
-            rows.append(Row(conversation, (chain,) if behind else (), to_image(after, SIZE), say.plan(after)))
-            continue
-        if not behind and rng.random() < shares.captions:
-            content = known_content(rng)
-            prompt = say.plan(content) if rng.random() < 0.5 else say.caption(content, rng)
-            rows.append(Row((user(prompt),), (), to_image(scene_of(content, rng), SIZE), say.plan(content)))
-            continue
-        lesson = a_lesson(rng, shares.reasoning)
-        assert lesson.content is not None
-        picture = to_image(scene_of(lesson.content, rng), SIZE)
-        reply = (chained(lesson.thought),) if behind else ()
-        rows.append(Row((user(lesson.prompt),), reply, picture, say.plan(lesson.content)))
-    return rows
+Condition = Literal["own", "distilled", "words"]
 
 
 def own_words(model: MindOmni) -> Teacher:
@@ -283,96 +213,108 @@ def own_words(model: MindOmni) -> Teacher:
     return Teacher(model.tokenizer, "{}", 64)
 
 
-def own_loss(model: nn.Module, rows: list[Row], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-    """The flow loss of the decoder under its own words, a share of them left out."""
-    assert isinstance(model, MindOmni)
-    _, values, draw = flow_rows(model, rows, SIZE, rng)
-    gone = (torch.rand(len(rows), generator=rng) < 0.1).tolist()
-    process = model.process("image")
-    assert isinstance(process, Flow)
-    mixed, time, wanted = process.noisy(values, draw)
-    grid = mixed.unflatten(1, (model.vae.channels, *model.square(mixed.shape[1])))
-    texts = [say.CAPTION_QUESTIONS[0] if lost else row.own for row, lost in zip(rows, gone, strict=True)]
-    encoded = own_words(model).encoded(model, texts, 1 + grid[0, 0].numel() // 4)
-    loss = ((model.decoder.denoise(encoded, grid, time).flatten(1) - wanted) ** 2).mean()
-    return loss, {"flow": float(loss.detach())}
+def picture_loss(
+    condition: Condition,
+) -> Callable[[nn.Module, list[Drawn], torch.Generator], tuple[Tensor, Mapping[str, float]]]:
+    """The flow loss and the names halfway, under the decoder's ``own`` words or under the language model's states;
+    ``distilled`` adds the divergence of all levels from those under its own words."""
 
-
-def stage_loss(distil: bool) -> Callable[[nn.Module, list[Row], torch.Generator], tuple[Tensor, Mapping[str, float]]]:
-    """The loss of stage one (with distillation) or two."""
-
-    def objective(model: nn.Module, rows: list[Row], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        assert isinstance(model, MindOmni)
-        return flow_loss(model, rows, SIZE, rng, own_words(model) if distil else None)
+    def objective(trained: nn.Module, rows: list[Drawn], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        assert isinstance(trained, Named)
+        model = trained.model
+        process = model.process("image")
+        assert isinstance(process, Flow)
+        values = model.see([row.picture for row in rows], SIZE)
+        draw = _early(process, values, rng)
+        gone = (torch.rand(len(rows), generator=rng) < DROPPED).tolist()
+        mixed, time, wanted = process.noisy(values, draw)
+        if condition == "own":
+            velocity, levels = _own(model, rows, gone, mixed, time)
+        else:
+            asked = [
+                (user(model.config.negative),) if lost else r.conversation for r, lost in zip(rows, gone, strict=True)
+            ]
+            replies = [() if lost else row.reply for row, lost in zip(rows, gone, strict=True)]
+            given = model.context(asked, replies, Ask("image", size=SIZE)).given
+            velocity, levels = process.traced(Context(given, given), values, draw)
+        flow = ((velocity.float() - wanted) ** 2).mean()
+        loss, numbers = flow, {"flow": float(flow.detach())}
+        known = [i for i, lost in enumerate(gone) if not lost]
+        if known:
+            said = trained.names(levels[known, levels.shape[1] // 2])
+            naming, right = naming_loss(said, named([rows[i].scene for i in known], said.shape[-1]).to(said.device))
+            numbers |= {"naming": float(naming.detach()), "kind_right": right}
+            loss = loss + NAMING * naming
+        if condition == "distilled":
+            with torch.no_grad():
+                _, taught = _own(model, rows, gone, mixed, time)
+            distilled = level_divergence(levels, taught).mean()
+            numbers["distilled"] = float(distilled.detach())
+            loss = loss + distilled
+        return loss, numbers
 
     return objective
 
 
-def tiny_decoder(start: Path = LANGUAGE, shares: Drawings = TAUGHT) -> Run:
-    """The decoder under its own words: captions and plans to pictures."""
+def _early(process: Flow, values: Tensor, rng: torch.Generator) -> FlowDraw:
+    seeds = torch.randint(0, 2**62, (len(values),), generator=rng).tolist()
+    draw = process.draw(values, Noise.of(seeds))
+    return replace(draw, time=(draw.time.logit() - EARLY).sigmoid())
 
-    def build() -> MindOmni:
-        model = train_only(MindOmni.load(_there(start)), "decoder")
-        model.decoder.embed_tokens.requires_grad_(True)
-        return model
+
+def _own(
+    model: MindOmni, rows: Sequence[Drawn], gone: Sequence[bool], mixed: Tensor, time: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(velocity (B, N), levels (B, L, n, D)) under the decoder's own words; other words stand where they are gone."""
+    grid = mixed.unflatten(1, (model.vae.channels, *model.square(mixed.shape[1])))
+    texts = [say.CAPTION_QUESTIONS[0] if lost else row.own for row, lost in zip(rows, gone, strict=True)]
+    levels: list[Tensor] = []
+    encoded = own_words(model).encoded(model, texts, 1 + grid[0, 0].numel() // 4)
+    velocity = model.decoder.denoise(encoded, grid, time, levels=levels).flatten(1)
+    return velocity, torch.stack(levels, dim=1)
+
+
+def _pictures(name: str, start: Path, shares: Drawings, condition: Condition, **numbers: Any) -> Run:
+    parts: dict[Condition, tuple[Literal["connector", "decoder"], ...]] = {
+        "own": ("decoder",),
+        "distilled": ("connector",),
+        "words": ("connector", "decoder"),
+    }
+
+    def build() -> Named:
+        model = train_only(MindOmni.load(_there(start)), *parts[condition])
+        model.decoder.embed_tokens.requires_grad_(condition == "own")
+        return Named(model, model.decoder.config.width)
 
     return _run(
-        "tiny_decoder",
+        name,
         build,
         partial(some_rows, shares),
-        objective=own_loss,
-        steps=4000,
-        batch_size=32,
-        settings={"start": start.parent.name, "shares": asdict(shares)},
+        objective=picture_loss(condition),
+        batch_size=64,
+        settings={"start": start.parent.name, "shares": asdict(shares), "naming": NAMING, "early": EARLY},
+        **numbers,
     )
+
+
+def tiny_decoder(start: Path = LANGUAGE, shares: Drawings = TAUGHT) -> Run:
+    """The decoder under its own words: plans to pictures."""
+    return _pictures("tiny_decoder", start, shares, "own", steps=2000)
 
 
 def tiny_stage_one(start: Path = DECODER, shares: Drawings = CONNECTED) -> Run:
     """The connector alone."""
-    return _run(
-        "tiny_stage_one",
-        lambda: train_only(MindOmni.load(_there(start)), "connector"),
-        partial(some_rows, shares),
-        objective=stage_loss(True),
-        sample=_sheet,
-        sample_every=500,
-        steps=800,
-        batch_size=32,
-        settings={"start": start.parent.name, "shares": asdict(shares)},
-    )
+    return _pictures("tiny_stage_one", start, shares, "distilled", steps=300, sample=_sheet, sample_every=100)
 
 
 def tiny_stage_two(start: Path = ONE, shares: Drawings = THOUGHT) -> Run:
     """Connector and decoder: pictures behind chains and without, and pictures that are changed."""
-    return _run(
-        "tiny_stage_two",
-        lambda: train_only(MindOmni.load(_there(start)), "connector", "decoder"),
-        partial(some_rows, shares),
-        objective=stage_loss(False),
-        sample=_sheet,
-        sample_every=1000,
-        steps=4000,
-        batch_size=32,
-        lr=3e-3,
-        settings={"start": start.parent.name, "shares": asdict(shares)},
-    )
+    return _pictures("tiny_stage_two", start, shares, "words", steps=1000, lr=2e-3, sample=_sheet, sample_every=250)
 
 
 # stage three
 
-EXPLICIT = 0.25  # share of prompts that need no thought, so that they are not forgotten
 REWARDS = RewardSettings(group=4, rollout_rows=32, text_beta=0.01, picture_beta=0.06)
-
-
-def tasks(seed: int, number: int) -> list[Task]:
-    """Prompts with what a judge may know, the explicit caption among it."""
-    rng, found = random.Random(seed), []
-    for _ in range(number):
-        lesson = a_lesson(rng, 1 - EXPLICIT)
-        assert lesson.content is not None
-        facts = {**lesson.facts, "caption": say.plan(lesson.content)}
-        found.append(Task((user(lesson.prompt),), facts, (lesson.group, *lesson.tags), lesson.id))
-    return found
 
 
 def tiny_stage_three(
