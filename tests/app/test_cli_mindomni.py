@@ -60,7 +60,7 @@ def test_the_options_are_those_that_loading_takes(small):
     table = re.search(r"\| option \|.*?\n\n", PAGE, flags=re.DOTALL)[0]
     named = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
     taken = {"first_step": "full", "condition": "answer", "rounded": True, "shift": 2.0, "max_pixels": 3136}
-    taken |= {"quantise": "int8", "offload": "model", "vae": small / "vae"}
+    taken |= {"quantise": "int8", "offload": "model", "vae": small / "vae", "picture_guidance": 1.6}
     assert set(named) == taken.keys()
     assert MindOmni.load(small, **taken).config.defaults.shift == 2.0
 

@@ -190,6 +190,35 @@ def test_eight_prompts_together_equal_eight_single_runs_bit_for_bit(model):
         assert alone.image.tobytes() == together[row].image.tobytes()
 
 
+def test_pictures_are_guided_apart_from_words_where_that_is_wanted(model):
+    edit, plain = Task((user(picture(), "the same at night"),)), Task((user("a cat"),))
+    plan = model.plan(["image"])
+    both, word = rollout(model, [edit, plain], plan, [0, 1])
+    model.config = replace(model.config, picture_guidance=1.6)
+    context = model.context([edit.prompt, plain.prompt], [(), ()], plan[0])
+    ids = context.shown.before[0][context.shown.kept[0]]
+    assert model.tokenizer.decode(ids.tolist(), skip_special_tokens=False).count("<|vision_start|>") == 1
+    assert "night" not in model.renderer.shown(edit.prompt).text
+    apart, same = rollout(model, [edit, plain], plan, [0, 1])
+    assert same.reply == word.reply and apart.reply != both.reply
+    # where both are guided as strongly, the pictures' branch cancels
+    model.config = replace(model.config, picture_guidance=1 + plan[0].guidance)
+    (equal,) = rollout(model, [edit], plan, [0])
+    found, wanted = (to_latents(model.encode(list(sample.reply))) for sample in (equal, both))
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match="picture_guidance=-1"):
+        replace(model.config, picture_guidance=-1.0)
+
+
+def test_conditions_looked_at_together_agree_with_one_after_another(model):
+    context = model.context([PROMPT], [()], Ask("image"))
+    process, latents, time = model.process("image"), torch.randn(1, 256), torch.full((1,), 0.3)
+    for first in (False, True):
+        both = process.making([context.given, context.dropped], latents, time, first)
+        for side, velocity in zip((context.given, context.dropped), both, strict=True):
+            torch.testing.assert_close(process.making([side], latents, time, first)[0], velocity, rtol=1e-4, atol=1e-4)
+
+
 def test_previews_come_at_every_step_and_near_the_picture(model):
     plan = model.plan(["image"])
     seen = [

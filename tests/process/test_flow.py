@@ -2,11 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from limner.process.base import Rows, Tokens
+from limner.process.base import Context, Rows, Settings, Tokens
 from limner.process.flow import (
     Flow,
     FlowDraw,
@@ -56,6 +57,30 @@ def run(process, context, settings, seeds):
         state = process.step(state)
         states.append(state)
     return states
+
+
+def test_pictures_and_words_are_guided_apart():
+    def net(sides, latents, time, first):
+        return [side.before[:, -1:].float().expand_as(latents) for side in sides]
+
+    def side(value):
+        ids = torch.tensor([[value]])
+        return Tokens(ids, torch.ones_like(ids, dtype=torch.bool), ids[:, :0])
+
+    everything, nothing, pictures = 7.0, 1.0, 4.0
+    context = Context(side(7), side(1), side(4))
+    settings = Settings(N, 1, 1.5, 1.0, N)
+    noise = Noise.of([0]).normal("flow", 0, N)
+    process = Flow(net, picture_guidance=1.6)
+    moved = run(process, context, settings, [0])[-1].latents - noise
+    wanted = nothing + 1.6 * (pictures - nothing) + 2.5 * (everything - pictures)
+    torch.testing.assert_close(moved, torch.full((1, N), wanted))
+    # without the pictures' side, and without guidance, it does not count
+    plain = run(process, replace(context, shown=None), settings, [0])[-1].latents - noise
+    torch.testing.assert_close(plain, torch.full((1, N), nothing + 2.5 * (everything - nothing)))
+    unguided = run(process, context, replace(settings, guidance=0.0), [0])[-1].latents - noise
+    torch.testing.assert_close(unguided, torch.full((1, N), everything))
+    assert Rows.unpack(*context.pack()) is not None and context[[0, 0]].shown.num_rows == 2
 
 
 def test_values_are_the_bits_of_latents():

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
+from limner.models.blocks import attend, normed
 from limner.models.qwen25vl_tower import tokens_of
 from limner.process.base import Tokens
 
@@ -215,19 +216,20 @@ class Qwen25VL(nn.Module):
         found = []
         for i, layer in enumerate(self.layers):
             attention = layer.self_attn
-            h = layer.input_layernorm(x)
+            h = normed(layer.input_layernorm, x)
             q, k, v = (
                 to(h).unflatten(2, (-1, attention.head_dim)).transpose(1, 2)
                 for to in (attention.q_proj, attention.k_proj, attention.v_proj)
             )
-            q, k = (each * cos + each.roll(half, dims=-1) * sin for each in (q, k))
+            turn = cos.to(q.dtype), sin.to(q.dtype)
+            q, k = (each * turn[0] + each.roll(half, dims=-1) * turn[1] for each in (q, k))
             if past is not None:
                 k, v = torch.cat([past[:, i, 0], k], dim=2), torch.cat([past[:, i, 1], v], dim=2)
             if remember:
                 found.append(torch.stack([k, v], dim=1))
             seen = _attend(q, k, v, mask, causal=mask is None and t > 1)
             x = x + attention.o_proj(seen.transpose(1, 2).flatten(2))
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
+            x = x + layer.mlp(normed(layer.post_attention_layernorm, x))
         return x, torch.stack(found, dim=1) if remember else None
 
     def states(self, prompt: Prompt, more: Tensor | None = None, apart: bool = False) -> Tensor:
@@ -251,7 +253,7 @@ class Qwen25VL(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """States (..., D) -> logits (..., V)."""
-        found: Tensor = self.network.lm_head(self.text.norm(states))
+        found: Tensor = self.network.lm_head(normed(self.text.norm, states))
         return found
 
 
@@ -269,7 +271,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) 
         return seen.reshape(B, H, 1, size)
     if groups > 1:
         k, v = (each.repeat_interleave(groups, dim=1) for each in (k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+    return attend(q, k, v, mask, causal)
 
 
 def stack(

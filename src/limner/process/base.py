@@ -150,10 +150,14 @@ class Tokens(Rows):
 
 @dataclass(frozen=True)
 class Context(Rows):
-    """What a part is conditioned on, and what it is conditioned on when the condition is dropped (for guidance)."""
+    """What a part is conditioned on, and what it is conditioned on when the condition is dropped (for guidance).
+
+    ``shown`` keeps of the condition the pictures alone, for guidance by pictures and by words apart; None: not wanted.
+    """
 
     given: Tokens
     dropped: Tokens
+    shown: Tokens | None = None
 
     @property
     def num_rows(self) -> int:

@@ -9,7 +9,9 @@ likelihood; ``log_prob`` is minus the squared error of the velocity at a drawn t
 have. With ``chance`` above 0 every step adds Gaussian noise and keeps the marginals (Flow-GRPO 2505.05470 section 3.2),
 and ``step_log_prob`` is exact.
 
-Guidance w follows this package: velocity = (1 + w) conditional - w unconditional. Letters: B rows, N latent numbers.
+Guidance w follows this package: velocity = (1 + w) conditional - w unconditional. Where the context also tells what the
+pictures alone condition, words and pictures are guided apart (OmniGen 2409.11340's three branches, after 2211.09800):
+velocity = none + s (pictures - none) + (1 + w) (all - pictures). Letters: B rows, N latent numbers.
 """
 
 from __future__ import annotations
@@ -86,6 +88,7 @@ class Flow(Process[FlowState]):
     ``making`` is the same network where it may remember conditions: with it pictures are made, with ``net`` scored.
     ``levels`` also tells what the picture's tokens were after every level, for objectives that compare them.
     ``times`` gives another grid (steps + 1,) from 0 to 1 for a number of steps, in place of ``shift``.
+    ``picture_guidance`` is s of the three branches; it counts where the context has ``shown`` and w is above 0.
     """
 
     net: FlowNet
@@ -95,6 +98,7 @@ class Flow(Process[FlowState]):
     levels: LevelsNet | None = None
     making: FlowNet | None = None
     times: Callable[[int], Tensor] | None = None
+    picture_guidance: float = 1.0
 
     def grid(self, steps: int) -> Tensor:
         """(steps + 1,) times from 0 to 1."""
@@ -203,11 +207,18 @@ class Flow(Process[FlowState]):
 
     def _guided(self, context: Context, w: float, latents: Tensor, time: Tensor, first: bool) -> Tensor:
         sides = [context.given, context.dropped] if w > 0 else [context.given]
+        if w > 0 and context.shown is not None:
+            sides.append(context.shown)
         if self.rounding is not None:
             time = time.to(self.rounding).float()
         found = (self.making or self.net)(sides, latents, time, first)
         found = [side.to(self.rounding or torch.float32) for side in found]
-        return found[0] if len(found) == 1 else found[1] + (1 + w) * (found[0] - found[1])
+        if len(found) == 1:
+            return found[0]
+        if len(found) == 2:
+            return found[1] + (1 + w) * (found[0] - found[1])
+        everything, nothing, pictures = found
+        return nothing + self.picture_guidance * (pictures - nothing) + (1 + w) * (everything - pictures)
 
     def _rounded(self, latents: Tensor) -> Tensor:
         return latents.float() if self.rounding is None else latents.to(self.rounding).float()

@@ -6,6 +6,7 @@ The released folder describes each part by that part's own config file; what the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
@@ -55,7 +56,8 @@ class MindOmniConfig:
     thought (official), "answer" from its answer alone, as from a prompt. ``rounded`` keeps latents and times in the
     decoder's type between steps, as officially; False keeps float32. ``max_pixels`` bounds a picture that is shown to
     the model. ``instructed`` leaves the drawing instruction before a plain question, a slip of the official code.
-    ``negative`` is what guidance goes away from.
+    ``negative`` is what guidance goes away from. ``picture_guidance`` guides by shown pictures and by words apart, as
+    OmniGen does (its number is 1.6); None: by both at once, as released.
     """
 
     system: str = SYSTEM
@@ -67,6 +69,7 @@ class MindOmniConfig:
     rounded: bool = False
     max_pixels: int = 1024 * 1024
     instructed: bool = False
+    picture_guidance: float | None = None
     defaults: Defaults = Defaults()
 
     def __post_init__(self) -> None:
@@ -75,6 +78,8 @@ class MindOmniConfig:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
         if self.max_pixels < 1:
             raise ValueError(f"max_pixels={self.max_pixels} must be at least 1; 1048576 is usual")
+        if self.picture_guidance is not None and not 0 <= self.picture_guidance < math.inf:
+            raise ValueError(f"picture_guidance={self.picture_guidance} must be 0 or more; OmniGen's is 1.6")
 
     def to_json(self) -> dict[str, Any]:
         """The ``config.json`` beside the parts' own."""

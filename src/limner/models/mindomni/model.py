@@ -111,7 +111,13 @@ class MindOmni(Model):
         given = self.prompt(scripts)
         if ask.kind != "image":
             return Context(given, given).to(self.device)
-        return Context(given, self.prompt([self.renderer.negative()] * len(scripts))).to(self.device)
+        dropped = self.prompt([self.renderer.negative()] * len(scripts))
+        shown = None
+        if self.config.picture_guidance is not None and any(script.pictures for script in scripts):
+            # without the words nothing is left of a prompt without pictures
+            alone = [self.renderer.shown(c) for c in conversations]
+            shown = self.prompt([script if script.pictures else self.renderer.negative() for script in alone])
+        return Context(given, dropped, shown).to(self.device)
 
     def prompt(self, scripts: Sequence[Script]) -> Prompt:
         """Sequences with their pictures, padded on the left."""
@@ -144,7 +150,9 @@ class MindOmni(Model):
         """The process of pictures: of ``shape`` (high, wide) in latents (None: square), stochastic with ``chance``."""
         net = Pictures(self, shape)
         rounding = self.decoder.dtype if self.config.rounded else None
-        return Flow(net.scored, self.config.defaults.shift, chance, rounding, net.levels, net)
+        apart = 1.0 if self.config.picture_guidance is None else self.config.picture_guidance
+        shift = self.config.defaults.shift
+        return Flow(net.scored, shift, chance, rounding, net.levels, net, picture_guidance=apart)
 
     def encode(self, parts: Sequence[Part]) -> Tensor:
         if any(isinstance(part, Image) for part in parts):
@@ -289,6 +297,7 @@ class MindOmni(Model):
         condition: Literal["all", "answer"] | None = None,
         rounded: bool | None = None,
         max_pixels: int | None = None,
+        picture_guidance: float | None = None,
         shift: float | None = None,
     ) -> Self:
         """A checkpoint folder, limner's or released. ``vae`` is the autoencoder's folder (default: inside), which
@@ -301,7 +310,13 @@ class MindOmni(Model):
         """
         from limner.models.mindomni.folder import load
 
-        wishes = {"first_step": first_step, "condition": condition, "rounded": rounded, "max_pixels": max_pixels}
+        wishes: dict[str, Any] = {
+            "first_step": first_step,
+            "condition": condition,
+            "rounded": rounded,
+            "max_pixels": max_pixels,
+        }
+        wishes["picture_guidance"] = picture_guidance
         model = load(cls, Path(folder), dtype, vae, {k: v for k, v in wishes.items() if v is not None}, shift)
         if quantise is not None:
             _quantise(model.mllm, quantise)

@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from diffusers.models.transformers.transformer_omnigen import OmniGenBlock, OmniGenTransformer2DModel
 from torch import Tensor, nn
 
+from limner.models import blocks
+from limner.models.blocks import normed
 from limner.models.mindomni.config import DecoderConfig
 
 Turn = tuple[Tensor, Tensor]
@@ -62,27 +64,16 @@ def turns(config: DecoderConfig, places: Tensor, total: Tensor, dtype: torch.dty
 
 def turned(x: Tensor, turn: Turn) -> Tensor:
     """x (B, H, T, head) by its places: halves (a, b) -> (a cos - b sin, b cos + a sin)."""
-    cos, sin = turn
+    cos, sin = (each.to(x.dtype) for each in turn)
     return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
-
-
-def normed(norm: nn.Module, x: Tensor) -> Tensor:
-    """The norm; in float32 through torch's own kernel, which gives the same in one pass."""
-    weight = norm.weight
-    if x.dtype == torch.float32 and isinstance(weight, Tensor) and weight.dtype == x.dtype and not weight.is_meta:
-        return F.rms_norm(x, (x.shape[-1],), weight, float(norm.eps))  # type: ignore[arg-type]
-    found: Tensor = norm(x)
-    return found
 
 
 def heads(block: OmniGenBlock, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
     """Queries (B, H, T, head), keys and values (B, Hkv, T, head) of x (B, T, D), queries and keys turned."""
-    attention = block.self_attn
+    own = block.self_attn
     h = normed(block.input_layernorm, x)
     size = turn[0].shape[-1]
-    q, k, v = (
-        to(h).unflatten(2, (-1, size)).transpose(1, 2) for to in (attention.to_q, attention.to_k, attention.to_v)
-    )
+    q, k, v = (to(h).unflatten(2, (-1, size)).transpose(1, 2) for to in (own.to_q, own.to_k, own.to_v))
     return turned(q, turn), turned(k, turn), v
 
 
@@ -90,8 +81,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: 
     """Attention (B, T, H * head); fewer keys than queries are shared by groups of heads."""
     if k.shape[1] != q.shape[1]:
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-    seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-    return seen.transpose(1, 2).flatten(2)
+    return blocks.attend(q, k, v, mask, causal).transpose(1, 2).flatten(2)
 
 
 def rest(block: OmniGenBlock, x: Tensor, seen: Tensor) -> Tensor:
@@ -214,7 +204,7 @@ class ImageDecoder(nn.Module):
 
     def denoise(
         self,
-        encoded: Encoded,
+        encoded: Encoded | Sequence[Encoded],
         latents: Tensor,
         time: Tensor,
         apart: bool = False,
@@ -222,37 +212,31 @@ class ImageDecoder(nn.Module):
     ) -> Tensor:
         """The velocity (B, C, h, w) of latents (B, C, h, w) at time (B,) in [0, 1].
 
+        Of several conditions each has the next rows of latents; they attend apart and do everything else together.
         ``apart``: time and picture see the condition alone. ``levels`` is given the picture tokens' states (B, n, D)
         at the input, after every block but the last, and after the last norm.
         """
+        conditions = [encoded] if isinstance(encoded, Encoded) else encoded
         latents = latents.to(self.dtype)
         picture = self.patch_embedding.output_image_proj(latents).flatten(2).transpose(1, 2) + self._positions(latents)
         wave = self.time_proj(time).to(self.dtype)
         x = torch.cat([self.time_token(wave)[:, None], picture], dim=1)
-        n, L = picture.shape[1], encoded.kept.shape[1]
-        lengths = encoded.lengths
+        n = picture.shape[1]
+        lengths = torch.cat([condition.lengths for condition in conditions])
         places = lengths[:, None] + torch.arange(n + 1, device=x.device)
         turn = turns(self.config, places, lengths + n + 1, x.dtype)
-        near = far = None
-        if not encoded.whole:
-            ones = torch.ones(len(x), n + 1, dtype=torch.bool, device=x.device)
-            near, far = encoded.kept[:, None, None, :], torch.cat([encoded.kept, ones], dim=1)[:, None, None, :]
-        for i, (block, (keys, values)) in enumerate(zip(self.layers, encoded.pairs, strict=True)):
+        counts = [len(condition.kept) for condition in conditions]
+        for i, block in enumerate(self.layers):
             if levels is not None:
                 levels.append(x[:, 1:])
-            q, k, v = heads(block, x, turn)
-            if apart:
-                seen = attend(q, keys, values, near)
-            else:
-                k, v = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
-                seen = attend(q[:, :, 1:], k, v, far)
-                if i + 1 < len(self.layers):
-                    mask = None if far is None else far[..., : L + 1]
-                    first = attend(q[:, :, :1], k[:, :, : L + 1], v[:, :, : L + 1], mask)
-                    seen = torch.cat([first, seen], dim=1)
-            # after the last block nobody looks at time
             last = i + 1 == len(self.layers)
-            x = rest(block, x[:, 1:] if last else x, seen[:, -n:] if last else seen)
+            parts = zip(*(each.split(counts) for each in heads(block, x, turn)), strict=True)
+            seen = [
+                _look(condition, i, q, k, v, apart, last)
+                for condition, (q, k, v) in zip(conditions, parts, strict=True)
+            ]
+            # after the last block nobody looks at time
+            x = rest(block, x[:, 1:] if last else x, seen[0] if len(seen) == 1 else torch.cat(seen))
         x = normed(self.norm, x)
         if levels is not None:
             levels.append(x)
@@ -261,6 +245,27 @@ class ImageDecoder(nn.Module):
         p = self.config.patch
         x = x.unflatten(2, (p, p, -1)).unflatten(1, (high, wide))
         return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+
+
+def _look(condition: Encoded, layer: int, q: Tensor, k: Tensor, v: Tensor, apart: bool, last: bool) -> Tensor:
+    """What time and the picture's tokens see (B, 1 + n, H * head), in the last layer the picture's tokens alone.
+
+    Time sees the condition and itself, the picture everything; ``apart`` the condition alone.
+    """
+    keys, values = condition.pairs[layer]
+    L, near, far = keys.shape[2], None, None
+    if not condition.whole:
+        ones = torch.ones(len(q), q.shape[2], dtype=torch.bool, device=q.device)
+        near, far = condition.kept[:, None, None, :], torch.cat([condition.kept, ones], dim=1)[:, None, None, :]
+    if apart:
+        return attend(q[:, :, 1:] if last else q, keys, values, near)
+    k, v = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
+    seen = attend(q[:, :, 1:], k, v, far)
+    if last:
+        return seen
+    mask = None if far is None else far[..., : L + 1]
+    first = attend(q[:, :, :1], k[:, :, : L + 1], v[:, :, : L + 1], mask)
+    return torch.cat([first, seen], dim=1)
 
 
 @lru_cache(maxsize=16)

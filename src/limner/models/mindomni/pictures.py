@@ -91,7 +91,7 @@ class Pictures:
         apart = first and self.model.config.first_step == "official"
         if latents.device.type != "cpu" and len(latents) > 1:
             return [self._together(side, latents, time, apart) for side in sides]
-        return [self._one_by_one(side, latents, time, apart, index > 0) for index, side in enumerate(sides)]
+        return self._one_by_one(sides, latents, time, apart)
 
     def scored(self, sides: Sequence[Tokens], latents: Tensor, time: Tensor, first: bool) -> list[Tensor]:
         """The same, rows together and nothing remembered."""
@@ -127,14 +127,26 @@ class Pictures:
             condition = model.connector(states.to(model.decoder.dtype), prompt.kept)
             return model.decoder.encode(condition, prompt.kept, more)
 
-    def _one_by_one(self, side: Tokens, latents: Tensor, time: Tensor, apart: bool, negative: bool) -> Tensor:
-        prompt, grid = _prompt(side), self.grid(latents)
+    def _one_by_one(self, sides: Sequence[Tokens], latents: Tensor, time: Tensor, apart: bool) -> list[Tensor]:
+        """Each row by itself, under all its conditions at once; conditions that are the same are looked at once."""
+        if not len(latents):
+            return [latents for _ in sides]
+        grid = self.grid(latents)
         more, rows = self._tokens(grid), []
         for row in range(len(latents)):
-            encoded = self._known(alone(prompt, row), more, negative)
+            prompts = [alone(_prompt(side), row) for side in sides]
+            keys = [key_of(prompt) for prompt in prompts]
+            own = {
+                key: self._known(prompt, more, key in keys[1:2])
+                for key, prompt in dict(zip(keys, prompts, strict=True)).items()
+            }
             with self.model.in_place("decoder"):
-                rows.append(self.model.decoder.denoise(encoded, grid[[row]], time[[row]], apart))
-        return torch.cat(rows).flatten(1) if rows else latents
+                found = self.model.decoder.denoise(
+                    list(own.values()), grid[[row] * len(own)], time[[row] * len(own)], apart
+                )
+            velocity = dict(zip(own, found.flatten(1), strict=True))
+            rows.append([velocity[key] for key in keys])
+        return [torch.stack(side) for side in zip(*rows, strict=True)]
 
     def _known(self, one: Prompt, more: int, negative: bool) -> Encoded:
         key = key_of(one) + more.to_bytes(4, "little")

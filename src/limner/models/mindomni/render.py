@@ -134,6 +134,11 @@ class Renderer:
         text, _ = self.chat((Message("user", (Text(self.config.negative),)),), draws=True, thinks=False)
         return Script(text, [])
 
+    def shown(self, conversation: Conversation) -> Script:
+        """The pictures of a conversation in a prompt of their own, without a word about them."""
+        pictures = [part for message in conversation for part in message.parts if isinstance(part, Image)]
+        return Script(*self.chat((Message("user", tuple(pictures)),), draws=True, thinks=False))
+
     def script(self, conversation: Conversation, reply: Reply, ask: Ask) -> Script:
         """What stands before the next part of a reply."""
         thoughts = [part for part in reply if isinstance(part, Thinking)]
