@@ -26,13 +26,13 @@ from limner.models.nexusgen.small import Sizes, processor_config, reader_config
 from limner.models.nexusgen.tokenizer import make_tokenizer
 from limner.models.qwen25vl import Eyes
 from limner.models.qwen25vl_tower import tokens_of
-from limner.recipes.tiny_codec import names
+from limner.recipes.naming import NAMED, names, naming_loss
 from limner.train.data import each_step
 from limner.train.optim import Optimizers, muon_with_adamw
 from limner.train.run import Run
 from limner.world.content import random_content
 from limner.world.draw import render
-from limner.world.scene import BACKGROUNDS, COLOURS, KINDS, random_scene
+from limner.world.scene import random_scene
 
 SIDE = 4  # embeddings a side of a picture that is written; the editing decoder sees its source by twice as many
 SIZES = Sizes(
@@ -40,7 +40,6 @@ SIZES = Sizes(
     painter_head=32, double=2, single=4, context=160, pooled=16, vae=(16, 32, 64), vae_layers=1, vae_groups=8,
 )  # fmt: skip
 SIZE = 64  # pixels of a picture of the world
-NAMED = (len(KINDS) + 1, len(COLOURS) + 1, len(BACKGROUNDS))
 NAMING, PLACING = 0.2, 0.05  # weights beside the pixels
 TOWER = "tower.safetensors"
 Batch = tuple[Tensor, Tensor]  # uint8 (B, 64, 64, 3), names (B, 3, 8, 8)
@@ -54,7 +53,7 @@ class Heads(nn.Module):
         super().__init__()
         self.side, self.pixels, self.cells = round(count**0.5), pixels, cells
         self.colours = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, 3 * pixels**2))
-        self.names = nn.Linear(width, cells**2 * sum(NAMED))
+        self.names = nn.Linear(width, cells**2 * NAMED)
         self.place = nn.Linear(width, count)
 
     def forward(self, x: Tensor, pictures: Tensor, named: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -63,13 +62,10 @@ class Heads(nn.Module):
         found = self.colours(x).float()
         pixels = (found - wanted).abs().mean() + F.mse_loss(found, wanted)
         said = self.names(x).float().unflatten(2, (self.cells**2, -1)).flatten(0, 2)
-        kinds, colours, backgrounds = (_squares(each[:, None], self.cells).flatten() for each in named.unbind(1))
-        kind, colour, background = said.split(NAMED, dim=1)
-        naming = F.cross_entropy(kind, kinds) + 0.5 * F.cross_entropy(colour, colours)
-        naming = naming + 0.2 * F.cross_entropy(background, backgrounds)
+        stands = torch.stack([_squares(each[:, None], self.cells).flatten() for each in named.unbind(1)], dim=1)
+        naming, right = naming_loss(said, stands)
         places = torch.arange(x.shape[1], device=x.device).repeat(len(x))
         placing = F.cross_entropy(self.place(x).float().flatten(0, 1), places)
-        right = float((kind.argmax(dim=1) == kinds)[kinds > 0].float().mean())
         numbers = {"pixels": float(pixels.detach()), "naming": float(naming.detach()), "kind_right": right}
         return pixels + NAMING * naming + PLACING * placing, numbers | {"placing": float(placing.detach())}
 
