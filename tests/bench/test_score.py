@@ -52,13 +52,13 @@ def test_a_judge_of_the_callers_replaces_the_benchmarks_own(tmp_path):
     assert score.score(folder, judge=lambda item, row, where: Verdict(1.0))["tags"]["all"]["mean"] == 1.0
 
 
-def lines(success, rng):
-    """What a model with these shares of success per prompt scores in one run of two samples a prompt."""
+def lines(success, rng, seeds=2):
+    """What a model with these shares of success per prompt scores in one run of so many samples a prompt."""
     return [
         {"id": f"{tag}{p}", "tag": tag, "seed": s, "score": float(rng.random() < share)}
         for tag, shares in success.items()
         for p, share in enumerate(shares)
-        for s in range(2)
+        for s in range(seeds)
     ]
 
 
@@ -74,6 +74,17 @@ def test_an_unchanged_model_passes_the_gate_in_95_of_100_resamples_and_a_damaged
             fell = [axis.name for axis in score.compare(lines(damaged, rng), before, draws=600) if axis.fell]
             assert "four" in fell
     assert passed >= 95
+
+
+@pytest.mark.parametrize(("prompts", "seeds"), [(2, 1), (10, 1), (12, 2)])
+def test_an_unchanged_model_passes_with_few_prompts_too(prompts, seeds):
+    rng = np.random.default_rng(0)
+    shares = {f"tag {i}": rng.beta(1, 1, prompts) for i in range(18)}
+    passed = 0
+    for _ in range(40):
+        before, again = lines(shares, rng, seeds), lines(shares, rng, seeds)
+        passed += not any(axis.fell for axis in score.compare(again, before, draws=1000))
+    assert passed >= 36, "95%: fewer than 36 of 40 happens about once in 70"
 
 
 def test_the_gate_lists_the_axes_and_refuses_runs_that_were_not_asked_the_same(tmp_path):

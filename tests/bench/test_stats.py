@@ -39,3 +39,10 @@ def test_a_paired_difference_sees_what_two_shares_apart_would_not():
     assert mean == pytest.approx(0.05) and low > 0.04 and high < 0.06
     with pytest.raises(ValueError, match="equally long"):
         paired([1.0], [])
+
+
+def test_a_few_prompts_that_differ_prove_nothing():
+    for several, proven in ((1, False), (5, False), (6, True)):  # 0.5^6 < 2.5% < 0.5^5
+        change, low, high = paired([0.0] * several + [1.0] * 20, [1.0] * (several + 20))
+        assert change == -several / (several + 20) and low < 0 and (high < 0) == proven
+    assert paired([0.0] * 6, [1.0] * 6, level=0.99)[2] == 0.0

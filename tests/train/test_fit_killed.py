@@ -9,6 +9,7 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -184,6 +185,28 @@ def test_a_checkpoint_that_finds_no_room_is_an_error_and_the_last_one_survives(
     assert "Make room and run the same command again: it goes on from step-00000009" in text
     assert [path.name for path in checkpoint.find(tmp_path)] == ["step-00000008", "step-00000009"]
     goes_on(tmp_path, whole[0])
+
+
+@pytest.mark.slow
+def test_a_real_disk_may_be_full_at_any_point_of_a_run(tmp_path: Path, whole: tuple[str, float]) -> None:
+    """Ten sizes of a disk in memory, the largest of which holds no more than two checkpoints and a part of a third."""
+    disk, errors = tmp_path / "disk", 0
+    disk.mkdir()
+    for size in range(4, 44, 4):
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(disk)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("only root may mount a disk")
+        try:
+            with pytest.raises(OSError, match=f"could not be written to {disk}.*No space left on device.* it goes on"):
+                fit(RUN, disk / "run", progress=False)
+            errors += 1
+            check_whole(disk / "run")
+            assert len(checkpoint.find(disk / "run")) == min((size - 4) // 12, 2)
+            subprocess.run(["mount", "-o", "remount,size=10m", str(disk)], check=True)
+            goes_on(disk / "run", whole[0])
+        finally:
+            subprocess.run(["umount", "-l", str(disk)], check=True)  # a file that was read may still be mapped
+    assert errors == 10
 
 
 def test_numbers_that_find_no_room_are_an_error_that_names_the_file(

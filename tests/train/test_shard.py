@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -109,6 +110,17 @@ def _asks(name: str, folder: Path) -> None:
         with pytest.raises(ValueError, match=message):
             fit(sharded.job(wrong), folder / wrong, progress=False)
         assert not (folder / wrong).exists()
+    own = checkpoint.write_json
+
+    def no_room(path: Path, value: object) -> None:
+        if path.name == "state.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        own(path, value)
+
+    checkpoint.write_json = no_room
+    with pytest.raises(checkpoint.NotWritten, match="step 1 could not be written .*No space left on device. Make room"):
+        fit(sharded.job("sft.showo"), folder / "full", progress=False)  # it fails in one process and is told by both
+    assert not any((folder / "full" / "checkpoints").iterdir())
 
 
 def test_processes_know_each_other_and_refuse_what_they_cannot_share(tmp_path: Path) -> None:
@@ -127,7 +139,6 @@ LONG = (
     *(f"{kind}.{family}" for kind in ("unigrpo", "dpo", "rgpo") for family in sharded.FAMILIES),
     *(f"{kind}.{family}.gather=layers" for kind in ("sft", "dpo", "unigrpo") for family in ("mmada", "showo")),
     "sft.mmada.replicas=2",
-    "sft.showo.compile=True",
 )
 
 
@@ -139,6 +150,16 @@ def test_every_method_on_every_family_does_with_two_processes_what_it_does_with_
     for name in LONG:
         kind, family, *_ = name.split(".")
         same(alone(f"{kind}.{family}"), tmp_path / name, name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # torch's compiler warns of its own doings
+def test_compiled_layers_end_with_the_same_weights(tmp_path: Path, alone: Callable[[str], Path]) -> None:
+    name = "sft.showo.compile=True"
+    sharded.several({name: tmp_path / "two"})
+    same(alone("sft.showo"), tmp_path / "two", name)
+    fit(sharded.job(name), tmp_path / "one", progress=False)
+    same(alone("sft.showo"), tmp_path / "one", name)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ Processes are those of torch's default group; whoever starts them (``limner.trai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -34,6 +34,22 @@ def everyone(value: T) -> list[T]:
     found: list[Any] = [None] * count()
     dist.all_gather_object(found, value)
     return found
+
+
+def by_first(do: Callable[[], T]) -> T:
+    """What the first process finds or does, told to all; a ValueError or OSError of its is everyone's."""
+    if count() == 1:
+        return do()
+    found: tuple[T | None, Exception | None] = (None, None)
+    if place() == 0:
+        try:
+            found = (do(), None)
+        except (ValueError, OSError) as error:
+            found = (None, error)
+    value, wrong = everyone(found)[0]
+    if wrong is not None:
+        raise wrong
+    return value  # type: ignore[return-value]
 
 
 def together() -> None:

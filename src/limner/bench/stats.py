@@ -58,11 +58,17 @@ def _wilson(p: float, n: int) -> tuple[float, float]:
 def paired(
     a: Sequence[float], b: Sequence[float], *, draws: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """(mean difference a - b, low, high): a bootstrap interval of that level over prompts answered by both."""
+    """(mean difference a - b, low, high): a bootstrap interval of that level over prompts answered by both.
+
+    With few prompts the bootstrap is blind. So the interval holds 0 unless more prompts differ than would by chance all
+    differ the same way (the sign test: ``k`` of them do so with probability 0.5^k).
+    """
     if len(a) != len(b) or not len(a):
         raise ValueError(f"a paired comparison needs two equally long lists, got {len(a)} and {len(b)}")
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     rng = np.random.default_rng(seed)
     resampled = difference[rng.integers(0, len(difference), size=(draws, len(difference)))].mean(axis=1)
     low, high = np.percentile(resampled, [50 * (1 - level), 50 * (1 + level)])
+    if 0.5 ** np.count_nonzero(difference) > (1 - level) / 2:
+        low, high = min(low, 0.0), max(high, 0.0)
     return float(difference.mean()), float(low), float(high)

@@ -98,17 +98,22 @@ def save(
     final = parent / f"step-{counters['step']:08d}"
     beside = parent / f".partial-{final.name}"
     first = workers.place() == 0
+
+    def begin() -> None:
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(".partial-*"):  # of a run killed while it wrote
+            shutil.rmtree(left)
+        beside.mkdir()
+
+    def end() -> None:
+        write_json(beside / "state.json", {**counters, "optimizer_values": values})
+        os.rename(beside, final)
+        _flush(parent)
+
     try:
-        if first:
-            parent.mkdir(parents=True, exist_ok=True)
-            for left in parent.glob(".partial-*"):  # of a run killed while it wrote
-                shutil.rmtree(left)
-            beside.mkdir()
+        workers.by_first(begin)
         _write(beside, tensors)
-        if first:
-            write_json(beside / "state.json", {**counters, "optimizer_values": values})
-            os.rename(beside, final)
-            _flush(parent)
+        workers.by_first(end)
     except (OSError, SafetensorError, parts.CheckpointException) as error:
         if first:
             shutil.rmtree(beside, ignore_errors=True)

@@ -25,11 +25,11 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors
 import torch
@@ -53,8 +53,6 @@ __all__ = ["Diverged", "FitResult", "Interrupted", "fit"]
 
 RESERVED = frozenset({"step", "loss", "lr", "gradient_norm", "samples_per_second", "cpu_seconds", "wall_seconds"})
 RESERVED |= {"tokens_per_second"}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -127,22 +125,6 @@ def _claim(
         checkpoint.write_json(path, known)
 
 
-def _by_first(do: Callable[[], T]) -> T:
-    """What the first process finds or does, told to all; its error is everyone's."""
-    found: tuple[T | None, Exception | None] = (None, None)
-    if workers.place() == 0:
-        try:
-            found = (do(), None)
-        except (ValueError, OSError) as error:
-            if workers.count() == 1:
-                raise
-            found = (None, error)
-    value, wrong = workers.everyone(found)[0]
-    if wrong is not None:
-        raise wrong
-    return value  # type: ignore[return-value]
-
-
 def fit(
     run: Run,
     folder: Path | str,
@@ -190,12 +172,12 @@ def fit(
         numbers = Numbers(folder / "numbers.jsonl")
         if workers.place() == 0:
             numbers.trackers = stack.enter_context(tracked(track, run.name, folder, run.config()))
-        saved = _by_first(lambda: checkpoint.find(folder))
+        saved = workers.by_first(lambda: checkpoint.find(folder))
         first = int(saved[-1].name.removeprefix("step-")) if saved else 0
-        _by_first(lambda: _claim(run, folder, digests, device, resume=resume, step=first))
+        workers.by_first(lambda: _claim(run, folder, digests, device, resume=resume, step=first))
         if saved:
             numbers.restore(checkpoint.load(saved[-1], model, optimizers, ema)["numbers"])
-        _by_first(lambda: numbers.cut(first))
+        workers.by_first(lambda: numbers.cut(first))
         if first < run.steps:
             _loop(run, folder, engine, optimizers, ema, numbers, stop, first, device, screen)
 
