@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ def preferred(family: str) -> Run:
 
     def pairs(seed: int, size: int) -> list[Preference]:
         every = samples_of(family)
-        some = [every[(seed + i) % len(every)] for i in range(size)]
-        return [Preference(each.task, each.reply, every[(seed + 7) % len(every)].reply) for each in some]
+        some = [every[(seed + i) % len(every)] for i in range(size + 1)]
+        return [Preference(one.task, one.reply, other.reply) for one, other in pairwise(some)]
 
     return Run(
         name=f"dpo.{family}",

@@ -40,11 +40,12 @@ def start_of(name: str) -> dict[str, torch.Tensor]:
 
 
 def same(one: Path, two: Path, name: str) -> None:
-    """Weights to 1e-6 of their size and 1e-5 of the way they went (two updates from the start), and all numbers."""
+    """Weights to 1e-6 of their size and 1e-5 of the way they went (two updates from the start), and all numbers: to
+    1e-5, or to 5e-6 where they are the difference of two sums over hundreds of values."""
     of_size, of_way = sharded.apart(sharded.weights(two), sharded.weights(one), start_of(name))
     assert of_size < 1e-6 and of_way < 1e-5
     for a, b in zip(lines(one), lines(two), strict=True):
-        assert b == pytest.approx(a, rel=1e-5, abs=1e-6)
+        assert b == pytest.approx(a, rel=1e-5, abs=5e-6)
 
 
 @pytest.fixture(scope="module")
