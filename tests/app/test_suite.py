@@ -17,7 +17,7 @@ def ask(arguments, capsys):
 @pytest.fixture
 def questions(tmp_path):
     path = tmp_path / "q.jsonl"
-    rows = [{"id": f"q{i}", "question": f"{i} and {i}?", "answer": f"#### {2 * i}"} for i in range(4)]
+    rows = [{"id": f"q{i}", "question": f"{i} and {i}?", "answer": f"#### {2 * i}"} for i in range(8)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
@@ -25,8 +25,8 @@ def questions(tmp_path):
 def test_a_run_is_made_judged_again_and_gated(echo, questions, tmp_path, capsys):
     made = ["eval", echo, "--suite", "gsm8k", "--data", questions]
     status, first = ask([*made, "-o", "a"], capsys)
-    assert status == 0 and (first["manifest"]["count"], first["manifest"]["prompt_set"]) == (4, "q.jsonl")
-    assert sum(first["counts"].values()) == 4
+    assert status == 0 and (first["manifest"]["count"], first["manifest"]["prompt_set"]) == (8, "q.jsonl")
+    assert sum(first["counts"].values()) == 8
     before = (tmp_path / "a" / "scores.jsonl").read_bytes()
     assert ask(["score", "a"], capsys)[0] == 0
     assert (tmp_path / "a" / "scores.jsonl").read_bytes() == before

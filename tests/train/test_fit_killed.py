@@ -152,6 +152,14 @@ def test_a_run_killed_while_it_writes_a_checkpoint_ends_with_the_same_bits(
     at_touches(range(1, 33, 5), tmp_path, whole)
 
 
+def test_what_a_run_left_that_was_killed_after_its_last_checkpoint_is_removed(
+    tmp_path: Path, whole: tuple[str, float]
+) -> None:
+    fit(replace(RUN, keep=3), tmp_path, progress=False)
+    (tmp_path / "checkpoints" / ".partial-step-00000027").mkdir()
+    goes_on(tmp_path, whole[0])
+
+
 @pytest.mark.slow
 def test_a_run_killed_before_any_touch_of_the_disk_ends_with_the_same_bits(
     tmp_path: Path, whole: tuple[str, float]

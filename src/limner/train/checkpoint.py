@@ -86,6 +86,15 @@ def find(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "checkpoints").glob("step-*") if path.is_dir())
 
 
+def tidy(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep`, and what a run left that was killed while it wrote or removed one."""
+    parent = folder / "checkpoints"
+    for old in find(folder)[:-keep]:
+        old.rename(parent / f".partial-{old.name}")
+    for left in parent.glob(".partial-*"):
+        shutil.rmtree(left)
+
+
 def save(
     folder: Path, model: nn.Module, optimizers: Optimizers, ema: EMA, counters: dict[str, Any], *, keep: int
 ) -> Path:
@@ -101,8 +110,7 @@ def save(
 
     def begin() -> None:
         parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.glob(".partial-*"):  # of a run killed while it wrote
-            shutil.rmtree(left)
+        tidy(folder, keep)
         beside.mkdir()
 
     def end() -> None:
@@ -124,8 +132,7 @@ def save(
         ) from error
     workers.together()
     if first:
-        for old in find(folder)[:-keep]:
-            shutil.rmtree(old.rename(parent / f".partial-{old.name}"))
+        tidy(folder, keep)
     return final
 
 

@@ -178,6 +178,7 @@ def fit(
         if saved:
             numbers.restore(checkpoint.load(saved[-1], model, optimizers, ema)["numbers"])
         workers.by_first(lambda: numbers.cut(first))
+        workers.by_first(lambda: checkpoint.tidy(folder, run.keep))
         if first < run.steps:
             _loop(run, folder, engine, optimizers, ema, numbers, stop, first, device, screen)
 
