@@ -350,3 +350,37 @@ def test_values_and_draws_of_different_shapes_are_refused(context):
     drawn = process.draw(data(1, 8), Noise.of([1]))
     with pytest.raises(ValueError, match=r"\(1, 9\)"):
         process.log_prob(context([1]), data(1, 9), drawn)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.5])
+def test_candidates_of_one_prompt_are_one_row_in_their_first_step_and_end_as_they_would_alone(
+    context, settings, guidance
+):
+    shown = []
+
+    def net(ids, kept, at, begin):
+        shown.append(len(ids))
+        return Patterned(begin)(ids, kept, at, begin)
+
+    process, lengths, seeds = MaskedCanvas(net, HOW), [3, 1, 3, 3], [7, 8, 9, 10]
+    together = run(process, context(lengths), settings(16, 4, guidance=guidance), seeds)[-1]
+    sides = 2 if guidance else 1
+    assert shown[:sides] == [2] * sides and shown[sides : 2 * sides] == [4] * sides
+    for row, seed in enumerate(seeds):
+        alone = run(process, context(lengths)[[row]], settings(16, 4, guidance=guidance), [seed])[-1]
+        assert torch.equal(together.values[row], alone.values[0])
+
+
+def test_rows_that_keep_other_values_are_not_taken_for_one(context, settings):
+    known = torch.tensor([[1, 2, 3, 4, 5, 6, 1, 2]] * 3)
+    known[2, 7] = 3
+    free = torch.arange(8).expand(3, -1) < 4
+    shown = []
+
+    def net(ids, kept, at, begin):
+        shown.append(len(ids))
+        return Patterned(begin)(ids, kept, at, begin)
+
+    how = settings(8, 2, known=known, free=free)
+    run(MaskedCanvas(net, HOW), context([2, 2, 2]), how, [1, 2, 3])
+    assert shown == [2, 3]

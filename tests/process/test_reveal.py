@@ -90,7 +90,9 @@ def test_guidance_in_one_batch_makes_the_same(context, settings, make, lengths):
     other = run(make(together, HOW, together=True), context(lengths), wish, seeds)
     assert all(torch.equal(a.values, b.values) for a, b in zip(one, other, strict=True))
     assert len(together.seen) == len(apart.seen) // 2
-    assert {len(ids) for ids, _ in together.seen} == {2 * len(lengths)}
+    # a canvas runs equal rows as one in its first step
+    alike = len(set(lengths)) if make is MaskedCanvas else len(lengths)
+    assert [len(ids) for ids, _ in together.seen] == [2 * alike] + [2 * len(lengths)] * (len(together.seen) - 1)
 
 
 def test_much_shorter_rows_without_the_condition_are_not_padded_for_one_batch(context, settings):

@@ -7,13 +7,22 @@ import torch
 from limner.codecs.magvit import TINY, MagvitCodec
 from limner.models.mmada.digits import folded, share_digits
 from limner.models.showo.model import ShowO
-from limner.recipes import recipe
-from limner.recipes.tiny_showo import Mixture, Phase, Teacher, _objective, _optimizer, new_model, tiny_showo
+from limner.recipes import recipe, tiny_mmada
+from limner.recipes.tiny_showo import (
+    Mixture,
+    Phase,
+    Teacher,
+    _objective,
+    _optimizer,
+    new_model,
+    take_tables,
+    tiny_showo,
+)
 from limner.train.fit import fit
 from limner.world import lessons
 from limner.world.splits import FORBIDDEN
 
-EVERY = Mixture(t2i=3, r2i=2, think=2, caption=2, question=2, lm=2)
+EVERY = Mixture(t2i=3, r2i=2, think=2, caption=2, match=2, question=2, lm=2)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +53,39 @@ def test_words_end_in_every_row_and_pictures_are_blank_half_of_the_time(model):
                 assert (piece.values == end).any(dim=1).all()
                 assert (piece.values.gather(1, scored[:, None] - 1) == end).all(), "the last scored word is the end"
     assert 0.35 * 120 < blank < 0.8 * 120
+
+
+def test_half_of_the_pictures_that_are_matched_are_not_what_is_asked_for(model):
+    teacher = Teacher(model, Phase(0, Mixture(match=6), several=0.5))
+    said = []
+    for seed in range(3):
+        (piece,) = teacher(seed)
+        said += model.tokenizer.decode_batch(piece.values.tolist())
+    assert said.count("yes") == said.count("no") == 9
+
+
+def test_words_and_codes_begin_as_in_the_tables_they_are_taken_from(model):
+    other = tiny_mmada.new_model(model.codec)
+    with torch.no_grad():
+        other.network.norm.weight.fill_(2.0)
+        other.network.embed.weight.add_(1.0)  # both begin with the same random numbers
+    mine = new_model(model.codec, model.tokenizer)
+    fresh = mine.network.embed.weight.detach().clone()
+    rows = take_tables(mine, other)
+    code, word = mine.config.text_vocabulary + 5, mine.tokenizer.token_to_id("red")
+    there = other.config.text_vocabulary + 5, other.tokenizer.token_to_id("red")
+    for here, beside in zip((code, word, mine.config.mask), (*there, other.config.specials.mask), strict=True):
+        assert torch.equal(mine.network.embed.weight[here], other.network.embed.weight[beside])
+        assert torch.equal(mine.network.head.weight[here], 2 * other.network.head.weight[beside])
+    assert rows > mine.config.codes and (fresh == mine.network.embed.weight).all(dim=1).sum() == len(fresh) - rows
+
+
+def test_tables_of_other_codes_are_refused(model):
+    other = tiny_mmada.new_model(model.codec)
+    mine = new_model(model.codec, model.tokenizer)
+    mine.config = replace(mine.config, codes=mine.config.codes + 1)
+    with pytest.raises(ValueError, match="cannot begin a model of"):
+        take_tables(mine, other)
 
 
 def test_training_never_reads_the_demonstration_riddle(model):

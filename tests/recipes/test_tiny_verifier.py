@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from limner import catalog
+from limner.codecs.magvit import TINY, MagvitCodec
 from limner.judges.asked import Asked, read_about
 from limner.judges.named import find_verifier
 from limner.parts import Image, Sample, Task, user
+from limner.recipes import tiny_showo
 from limner.recipes import tiny_verifier as tv
 from limner.train.fit import fit
 from limner.turn import rollout
@@ -78,3 +80,15 @@ def test_the_generator_learns_to_draw_again_with_a_critique_in_front(generator, 
     model = catalog.load_model(result.released)
     (sample,) = rollout(model, [Task((user("a red cat"),))], model.plan(("image",)), [0])
     assert sample.image is not None and read_about(result.released) == {}
+
+
+def test_a_verifier_may_begin_as_another_model_that_reads_the_same_codes(generator, data, tmp_path):
+    reader = tiny_showo.new_model(generator.codec)
+    reader.save(tmp_path / "reader")
+    run = tv.tiny_parm(catalog.DEFAULT, data, FEW, start=tmp_path / "reader")
+    result = fit(replace(run, steps=1, batch_size=4, log_every=1, prefetch=0), tmp_path / "run", progress=False)
+    assert catalog.load_model(result.released).family == "showo"
+    tiny_showo.new_model(MagvitCodec(TINY)).save(tmp_path / "other")
+    wrong = tv.tiny_parm(catalog.DEFAULT, data, FEW, start=tmp_path / "other")
+    with pytest.raises(ValueError, match="does not read the codes"):
+        fit(replace(wrong, steps=1, prefetch=0), tmp_path / "wrong", progress=False)

@@ -41,6 +41,13 @@ def test_cosine_is_half_way_down_in_the_middle() -> None:
     assert SCHEDULES["cosine"](110, warmup=10, hold=0.0, floor=0.0)(60) == pytest.approx(0.5)
 
 
+def test_the_iteration_in_bfloat16_gives_nearly_the_same_update() -> None:
+    matrix = torch.randn(24, 40, generator=torch.Generator().manual_seed(0))
+    exact, rough = orthogonalised(matrix), orthogonalised(matrix, dtype=torch.bfloat16)
+    assert rough.dtype == torch.bfloat16 and exact.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(exact.flatten(), rough.float().flatten(), dim=0) > 0.999
+
+
 @pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8)])
 def test_orthogonalised_keeps_the_directions_and_levels_the_sizes(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))

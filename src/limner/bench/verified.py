@@ -66,7 +66,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run the trial; a JSON-able report, also written to ``out/report.json``. ``views`` keeps the codes of what was
     looked at in the trace. Raises ValueError for a folder with another trial."""
-    jobs = [job for group in trial.groups for job in _jobs(group, trial, how.n)]
+    wanted = jobs(trial, how.n)
     about = json.loads(json.dumps({**asdict(trial), "verify": how.policy.name, "n": how.n, "rounds": how.rounds,
                                    "budget": how.budget}))  # fmt: skip
     done: dict[tuple[str, int], dict[str, Any]] = {}
@@ -86,12 +86,12 @@ def evaluate(
             if each is not None:
                 each(event)
 
-    rest = [job for job in jobs if (job.name, job.output) not in done]
+    rest = [job for job in wanted if (job.name, job.output) not in done]
     size = max(1, rows // how.n)
     for begin in range(0, len(rest), size):
         some = rest[begin : begin + size]
         if progress is not None:
-            progress(some[0].task.tags[0], (len(jobs) - len(rest) + begin) / len(jobs))
+            progress(some[0].task.tags[0], (len(wanted) - len(rest) + begin) / len(wanted))
         ledger, begun = Ledger(), clock()
         found = verify(
             model, some, plan, verifier, how, rows=rows, on_event=watch, ledger=ledger, views=views, clock=clock
@@ -115,12 +115,17 @@ def evaluate(
             if out is not None:
                 with (Path(out) / "results.jsonl").open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
-    report = _report(trial, about, jobs, done, events, verifier)
+    report = _report(trial, about, wanted, done, events, verifier)
     if out is not None:
         beside = Path(out) / "report.json.partial"
         beside.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         os.replace(beside, Path(out) / "report.json")
     return report
+
+
+def jobs(trial: Trial, n: int) -> list[Job]:
+    """All pictures of a trial, each to be chosen among ``n`` candidates."""
+    return [job for group in trial.groups for job in _jobs(group, trial, n)]
 
 
 def _jobs(group: str, trial: Trial, n: int) -> list[Job]:
@@ -152,12 +157,12 @@ def _begun(out: Path, about: dict[str, Any]) -> dict[tuple[str, int], dict[str, 
 def _report(
     trial: Trial,
     about: dict[str, Any],
-    jobs: Sequence[Job],
+    wanted: Sequence[Job],
     done: dict[tuple[str, int], dict[str, Any]],
     events: Sequence[Event],
     verifier: Verifier | None,
 ) -> dict[str, Any]:
-    rows = [done[job.name, job.output] for job in jobs]
+    rows = [done[job.name, job.output] for job in wanted]
     table = []
     for group in trial.groups:
         mine = [row for row in rows if row["group"] == group]

@@ -165,6 +165,23 @@ class Context(Rows):
         return self.given.num_rows
 
 
+def alike(context: Context, shown: Tensor) -> tuple[Tensor, Tensor]:
+    """(The first row of each kind (R,), which of them each row is like (B,)): rows are alike that have one context and
+    one row of shown (B, N)."""
+    tensors, _ = context.pack()
+    arrays = [tensor.cpu().numpy() for tensor in (*tensors.values(), shown)]
+    known: dict[tuple[bytes, ...], int] = {}
+    first: list[int] = []
+    same: list[int] = []
+    for i in range(context.num_rows):
+        key = tuple(array[i].tobytes() for array in arrays)
+        if key not in known:
+            known[key] = len(first)
+            first.append(i)
+        same.append(known[key])
+    return torch.tensor(first), torch.tensor(same)
+
+
 @dataclass(frozen=True)
 class Fast(Rows):
     """Fewer or cheaper passes for masked words, at the price of other words than the exact way makes.

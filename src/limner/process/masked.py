@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limner.process.base import Context, Draw, Process, Rows, Scored, Settings, State, Tokens
+from limner.process.base import Context, Draw, Process, Rows, Scored, Settings, State, Tokens, alike
 from limner.process.reveal import first, how_many, sureness
 from limner.process.schedules import Schedule, cosine
 
@@ -164,6 +164,21 @@ def _guided(net: MaskedNet, values: Values, state: MaskedState, wanted: Tensor, 
         given = net(ids, kept, at, begin).float()
         dropped = net(others, others_kept, others_at, others_begin).float()
     return (1 + w) * given - w * dropped
+
+
+def _asked_once(net: MaskedNet, values: Values, state: MaskedState, wanted: Tensor, together: bool) -> Tensor:
+    """`_guided` where rows that show the network the same are run as one: all candidates of a prompt in their first
+    step, before their draws tell them apart."""
+    if state.step or len(wanted) == 1:
+        return _guided(net, values, state, wanted, together)
+    first, same = alike(state.context, torch.where(state.hidden, -1, state.values))
+    if len(first) == len(wanted):
+        return _guided(net, values, state, wanted, together)
+    logits = _guided(net, values, state[first], wanted[first], together)
+    counts = wanted[first].sum(dim=1)
+    begins = counts.cumsum(dim=0) - counts
+    places = [torch.arange(int(begins[i]), int(begins[i] + counts[i])) for i in same.tolist()]
+    return logits[torch.cat(places).to(logits.device)]
 
 
 def _recalled(
@@ -436,7 +451,7 @@ class MaskedCanvas(Process[MaskedState]):
         wanted = state.hidden & ~state.over[:, None]
         if not bool(wanted.any()):
             return replace(state, step=k)
-        logits = _guided(self.making or self.net, self.how, state, wanted, self.together)
+        logits = _asked_once(self.making or self.net, self.how, state, wanted, self.together)
         sharpness = self.codes_temperature if s.temperature > 0 else 0.0
         choice = state.noise.choose("code", state.step, logits, sharpness, wanted)
         guess = _spread(choice, wanted, state.values)

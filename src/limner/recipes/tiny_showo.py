@@ -1,12 +1,14 @@
 """Tiny Show-o on the picture world: the generator that verification and preference alignment start from (2501.13926).
 
-One run from nothing but a trained codec: words first, then mostly prompts to pictures, with pictures after thoughts,
-thoughts, captions and answers beside them. Words are written from left to right, so every one of them teaches in every
-row; pictures are masked as the published model masks them. All see only what ``limner.world.splits`` lets training see.
+One run from nothing but a trained codec: prompts to pictures, and beside them pictures to plans, to answers, and to
+whether they show what is asked. It draws at once, as the published model does; thoughts and pictures after them have
+rows as well (``Mixture``), of which this run uses none. Pictures are masked as the published model masks them. All see
+only what ``limner.world.splits`` lets training see.
 
-What small models need beside that is the tiny MMaDA's (``tiny_mmada``): learned places, tables that share what is alike
-and move more slowly than the matrices, rows of like length. Half of the pictures hide everything: that is how drawing
-begins, and what most is to be learned from.
+The published model begins with a trained language model; this one with the tables of the tiny MMaDA, whose words and
+codes it shares, and with fresh blocks. What small models need beside that is the tiny MMaDA's too (``tiny_mmada``):
+learned places, tables that share what is alike and move more slowly than the matrices, weight decay, and most pictures
+with everything hidden: that is how drawing begins, and what most is to be learned from.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from limner.algorithms.sft import Piece, sft
+from limner.catalog import PRETRAINED
 from limner.codecs.magvit import MagvitCodec
 from limner.models.mmada.digits import folded, share_digits
+from limner.models.mmada.model import MMaDA
 from limner.models.showo.config import ShowOConfig, small
 from limner.models.showo.model import ShowO
 from limner.models.showo.render import Ids, Script
@@ -32,18 +36,23 @@ from limner.parts import PartKind, Task, user
 from limner.process.base import Context
 from limner.process.noise import Noise
 from limner.recipes.tiny_mmada import CODEC, SAMPLES, TABLES, WIDER, drawn, encode_scenes, known_content
+from limner.recipes.tiny_verifier import WORLD
 from limner.train.data import seed_of
 from limner.train.optim import Optimizers, muon_with_adamw
 from limner.train.run import Run
 from limner.turn import rollout
 from limner.world import lessons, questions, say
-from limner.world.content import Content
+from limner.world.check import facts_hold
+from limner.world.content import Content, altered
 from limner.world.sheet import draw_sheet
+from limner.world.splits import may_train
 
+TINY_MMADA = PRETRAINED / "tiny-mmada"
 PLACES = 512  # learned positions, half of them before the part being made
 BUCKETS = 4  # rows are sorted by length and given out in so many parts
 DROPPED = 0.05  # share of pictures trained without their prompt, for guidance
-WEIGHTS = {"t2i": 2.0, "r2i": 2.0, "think": 1.0, "caption": 0.5, "question": 0.5, "lm": 0.2}
+WEIGHTS = {"t2i": 2.0, "r2i": 2.0, "think": 1.0, "caption": 0.5, "match": 0.3, "question": 0.2, "lm": 0.2}
+DECAY = 0.3
 SEVERAL = ("two", "counting", "position", "binding")  # groups of explicit prompts whose pictures hold several things
 
 
@@ -55,6 +64,7 @@ class Mixture:
     r2i: int = 0  # prompts with thoughts to pictures
     think: int = 0  # prompts to thoughts
     caption: int = 0  # pictures to plans
+    match: int = 0  # pictures and prompts to yes or no
     question: int = 0  # pictures and questions to answers
     lm: int = 0  # questions to answers
 
@@ -96,6 +106,26 @@ def new_model(codec: MagvitCodec, tokenizer: Any = None) -> ShowO:
     return ShowO(config(tokenizer, codec), tokenizer, codec)
 
 
+def take_tables(model: ShowO, other: MMaDA) -> int:
+    """Let the words that both know, all codes and the hidden one begin as they stand in another model's tables; the
+    number of rows taken. Its last norm's weights go into the output table. ValueError for other codes or widths."""
+    mine, theirs = model.config, other.config
+    if (mine.codes, mine.width) != (theirs.codes, theirs.width):
+        raise ValueError(
+            f"tables of {theirs.codes} codes and width {theirs.width} cannot begin a model of {mine.codes} codes and "
+            f"width {mine.width}"
+        )
+    known = other.tokenizer.get_vocab()
+    rows = [(i, known[word]) for word, i in model.tokenizer.get_vocab().items() if word in known]
+    rows += [(mine.text_vocabulary + code, theirs.text_vocabulary + code) for code in range(mine.codes)]
+    rows += [(mine.mask, theirs.specials.mask)]
+    here, there = (torch.tensor(side) for side in zip(*rows, strict=True))
+    with torch.no_grad():
+        model.network.embed.weight[here] = other.network.embed.weight[there]
+        model.network.head.weight[here] = other.network.head.weight[there] * other.network.norm.weight
+    return len(rows)
+
+
 class Teacher:
     """Makes batches: draws lessons, renders and encodes their pictures, and lays out rows with what is to be hidden."""
 
@@ -105,7 +135,7 @@ class Teacher:
 
     def __call__(self, seed: int) -> list[Piece]:
         rng = random.Random(seed)
-        makers = (self._t2i, self._r2i, self._think, self._caption, self._question, self._lm)
+        makers = (self._t2i, self._r2i, self._think, self._caption, self._match, self._question, self._lm)
         wanted = asdict(self.phase.mixture)
         return [make(rng, wanted[make.__name__[1:]]) for make in makers if wanted[make.__name__[1:]]]
 
@@ -147,6 +177,17 @@ class Teacher:
         contents = [known_content(rng) for _ in range(rows)]
         asked = [(rng.choice(say.CAPTION_QUESTIONS), say.plan(content)) for content in contents]
         return self._about(rng, "caption", contents, asked)
+
+    def _match(self, rng: random.Random, rows: int) -> Piece:
+        """Half of the pictures differ from what was asked in one respect."""
+        contents, asked = [], []
+        for i in range(rows):
+            lesson = self._explicit(rng)
+            right = drawn(lesson)
+            seen = right if i % 2 else _wrong(lesson, right, rng)
+            contents.append(seen)
+            asked.append((WORLD.outcome.replace("{prompt}", lesson.prompt), "yes" if seen is right else "no"))
+        return self._about(rng, "match", contents, asked)
 
     def _question(self, rng: random.Random, rows: int) -> Piece:
         contents = [known_content(rng) for _ in range(rows)]
@@ -191,6 +232,14 @@ class Teacher:
         return [content.scene(rng, vary=rng.random() < self.phase.varied) for content in contents]
 
 
+def _wrong(lesson: lessons.Lesson, right: Content, rng: random.Random) -> Content:
+    """What nearly is what was asked, and may be shown."""
+    while True:
+        changed = altered(right, rng)
+        if may_train(changed) and not facts_hold(lesson.facts, changed)[0]:
+            return changed
+
+
 def _objective(model: nn.Module, batch: list[Piece], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
     assert isinstance(model, ShowO)
     return sft(model, [piece.to(model.device) for piece in batch], by_length=False)
@@ -198,19 +247,21 @@ def _objective(model: nn.Module, batch: list[Piece], rng: torch.Generator) -> tu
 
 def _optimizer(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
     """Muon for the blocks' matrices; AdamW at a fraction of its rate for the tables, biases and norms."""
-    return muon_with_adamw(model, lr, TABLES * lr, weight_decay, lambda name, p: p.ndim == 2 and "layers" in name)
+
+    def is_matrix(name: str, parameter: nn.Parameter) -> bool:
+        return parameter.ndim == 2 and "layers" in name
+
+    return muon_with_adamw(model, lr, TABLES * lr, weight_decay, is_matrix, dtype=torch.bfloat16)
 
 
 def _sample(model: nn.Module, folder: Path, step: int) -> None:
     assert isinstance(model, ShowO)
     tasks = [Task((user(prompt),)) for prompt in SAMPLES for _ in range(2)]
-    kinds: list[tuple[PartKind, ...]] = [("image",), ("thinking", "image")]
     pictures, labels = [], []
-    for plan in kinds:
-        for sample in rollout(model, tasks, model.plan(plan), list(range(len(tasks)))):
-            assert sample.image is not None
-            pictures.append(sample.image)
-            labels.append(sample.thinking or sample.task.prompt[0].text)
+    for sample in rollout(model, tasks, model.plan(("image",)), list(range(len(tasks)))):
+        assert sample.image is not None
+        pictures.append(sample.image)
+        labels.append(sample.task.prompt[0].text)
     draw_sheet(pictures, labels, columns=6).save(folder / f"sheet-{step:06d}.png")
 
 
@@ -221,20 +272,21 @@ def _finish(model: nn.Module, folder: Path) -> None:
     plain.save(folder, torch.bfloat16)
 
 
-WORDS = Mixture(think=44, lm=4)
-PICTURES = Mixture(t2i=40, r2i=8, think=6, caption=6, question=6, lm=2)
+MIXTURE = Mixture(t2i=32, caption=6, match=6, question=4)
 
 
-def tiny_showo(codec: Path = CODEC) -> Run:
-    """Words, then pictures with words beside them."""
-    phases = (Phase(0, WORDS), Phase(300, PICTURES))
+def tiny_showo(codec: Path = CODEC, tables: Path = TINY_MMADA) -> Run:
+    """Prompts to pictures, and pictures to words beside them; in bfloat16, with weights in float32. ``codec`` is the
+    codec's folder, ``tables`` a tiny MMaDA around the same codec."""
+    phases = (Phase(0, MIXTURE, captions=0.3, several=0.75, varied=0.05, blank=0.7),)
 
     def build() -> ShowO:
         shows = MagvitCodec.from_folder(codec)
         model = new_model(shows)
         with torch.no_grad():
             model.network.embed.weight.mul_(WIDER)
-        share_digits(cast(Any, model.network), shows.config.quantiser, fresh=True)
+        take_tables(model, MMaDA.load(tables))
+        share_digits(cast(Any, model.network), shows.config.quantiser, fresh=False)
         return model
 
     def batches(seed: int, start: int, size: int) -> Iterator[list[Piece]]:
@@ -253,15 +305,22 @@ def tiny_showo(codec: Path = CODEC) -> Run:
         optimizer=_optimizer,
         sample=_sample,
         finish=_finish,
-        steps=4000,
+        steps=3600,
         batch_size=sum(vars(phases[-1].mixture).values()),
-        lr=6e-3,
+        lr=2.5e-3,
+        weight_decay=DECAY,
         warmup=50,
         hold=0.5,
         floor=0.02,
+        dtype="bfloat16",
         ema=0.998,
         threads=1,
-        sample_every=500,
-        checkpoint_every=250,
-        settings={"phases": [asdict(phase) for phase in phases], "weights": WEIGHTS, "codec": codec.name},
+        sample_every=600,
+        checkpoint_every=100,
+        settings={
+            "phases": [asdict(phase) for phase in phases],
+            "weights": WEIGHTS,
+            "codec": codec.name,
+            "tables": tables.name,
+        },
     )

@@ -6,10 +6,11 @@
     cot.tiny_parmpp   the same and reflection: is it right, and if not, what is there instead, in words
     cot.tiny_correct  the generator learns to draw again, with the wrong picture and the critique before it
 
-All begin from a generator, which looks at its own rollouts: the views after every step, and the exact reader's verdict
-on the finished picture. They are made once, by the first run that needs them, and stand in ``runs/cot.half_made``
-(with continuations in ``runs/cot.continued``). The family is the generator's, whatever it is. The published verifiers
-have 8 B parameters and learned from 288K to 400K pictures (``recipes.cot``).
+All learn from a generator's rollouts: the views after every step, and the exact reader's verdict on the finished
+picture. They are made once, by the first run that needs them, and stand in ``runs/cot.half_made`` (with continuations
+in ``runs/cot.continued``). A verifier begins as the generator itself, or as another model around the same codec
+(``start``) that reads pictures better; the family is whatever it is. The published verifiers have 8 B parameters and
+learned from 288K to 400K pictures (``recipes.cot``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image as pil
 from torch import Tensor, nn
@@ -42,6 +44,8 @@ from limner.train.optim import Optimizers, adamw
 from limner.train.run import Run
 from limner.turn import stream
 from limner.world import lessons, say
+from limner.world.check import facts_hold
+from limner.world.content import Content
 
 WORLD = Wording(
     outcome="is this {prompt}?",
@@ -131,29 +135,26 @@ def _paths(model: Model, tasks: Sequence[Task], how: HalfMade, begin: int) -> li
             good = judge([Sample(many[i], (part,)) for i, part in zip(rows, parts, strict=True)])
             for i, verdict in zip(rows, good, strict=True):
                 found[i] = found[i] or bool(verdict.score)
-    samples = [Sample(task, tuple(r)) for task, r in zip(many, reply, strict=True)]
     made = []
-    for i, (sample, verdict) in enumerate(zip(samples, judge(samples), strict=True)):
+    for i, (task, (*_, picture)) in enumerate(zip(many, reply, strict=True)):
+        content = read_content(np.asarray(picture.image.convert("RGB")))
+        right = content is not None and facts_hold(dict(task.facts), content)[0]
         made.append(
             {
-                "prompt": sample.task.prompt[-1].text,
-                "facts": dict(sample.task.facts),
+                "prompt": task.prompt[-1].text,
+                "facts": dict(task.facts),
                 "views": views[i],
-                "right": bool(verdict.score),
-                "shows": _shown(sample),
+                "right": right,
+                "shows": _said(content),
                 "branch": branch,
-                "any": found[i] or bool(verdict.score),
+                "any": found[i] or right,
             }
         )
     return made
 
 
-def _shown(sample: Sample) -> str:
+def _said(content: Content | None) -> str:
     """What a picture holds, as a plan: the critique of a wrong one."""
-    import numpy as np
-
-    assert sample.image is not None
-    content = read_content(np.asarray(sample.image.convert("RGB")))
     return UNCLEAR if content is None or content.layout == "other" else say.plan(content)
 
 
@@ -266,15 +267,39 @@ def _optimizer(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
 Maker = Callable[[Model, Sequence[dict[str, Any]]], Callable[[int, int], list[Piece]]]
 
 
-def _run(name: str, generator: str | Path | None, data: Path, how: HalfMade, make: Maker, verifies: bool) -> Run:
-    start = str(generator or default_generator())
+def same_codes(one: Model, other: Model) -> bool:
+    """Whether two models show the same pictures for the same codes."""
+    try:
+        length = one.settings(one.plan(("image",))[-1], 1).length
+        codes = (torch.arange(length) * 7)[None]
+        mine, theirs = (model.decode("image", codes.to(model.device))[0] for model in (one, other))
+    except (ValueError, IndexError, RuntimeError):
+        return False  # another length, or fewer codes
+    return isinstance(mine, Image) and isinstance(theirs, Image) and mine.image.tobytes() == theirs.image.tobytes()
+
+
+def _run(
+    name: str,
+    generator: str | Path | None,
+    data: Path,
+    how: HalfMade,
+    make: Maker,
+    *,
+    start: str | Path | None = None,
+    verifies: bool = True,
+) -> Run:
+    origin = str(generator or default_generator())
+    begun = str(start or origin)
 
     def build() -> Model:
-        return catalog.load_model(start)
+        return catalog.load_model(begun)
 
     def batches(seed: int, first: int, size: int) -> Iterator[list[Piece]]:
         model = build()
-        teach = make(model, half_made(model, how, data, start))
+        drawer = model if begun == origin else catalog.load_model(origin)
+        if drawer is not model and not same_codes(model, drawer):
+            raise ValueError(f"{begun} does not read the codes that {origin} draws; begin from a model with its codec")
+        teach = make(model, half_made(drawer, how, data, origin))
         for step in count(first):
             yield teach(seed_of(seed, step, "batch"), size)
 
@@ -299,38 +324,56 @@ def _run(name: str, generator: str | Path | None, data: Path, how: HalfMade, mak
         hold=0.5,
         ema=0.99,
         checkpoint_every=100,
-        settings={"start": start, "half_made": asdict(how), "mixture": MIXTURES.get(name, {})},
+        settings={"generator": origin, "start": begun, "half_made": asdict(how), "mixture": MIXTURES.get(name, {})},
     )
 
 
-def _verifier(name: str, generator: str | Path | None, data: Path, how: HalfMade) -> Run:
-    return _run(name, generator, data, how, lambda model, rows: Lessons(model, rows, MIXTURES[name]), True)
+def _verifier(
+    name: str, generator: str | Path | None, data: Path, how: HalfMade, start: str | Path | None = None
+) -> Run:
+    return _run(name, generator, data, how, lambda model, rows: Lessons(model, rows, MIXTURES[name]), start=start)
 
 
-def tiny_orm(generator: str | Path | None = None, data: Path = HALF_MADE, how: HalfMade = HalfMade()) -> Run:
+def tiny_orm(
+    generator: str | Path | None = None,
+    data: Path = HALF_MADE,
+    how: HalfMade = HalfMade(),
+    start: str | Path | None = None,
+) -> Run:
     """An outcome verifier."""
-    return _verifier("tiny_orm", generator, data, how)
+    return _verifier("tiny_orm", generator, data, how, start)
 
 
 def tiny_prm(
     generator: str | Path | None = None,
     data: Path = CONTINUED,
     how: HalfMade = HalfMade(prompts=300, number=2, continuations=4),
+    start: str | Path | None = None,
 ) -> Run:
     """A verifier of steps, labelled by continuations."""
-    return _verifier("tiny_prm", generator, data, how)
+    return _verifier("tiny_prm", generator, data, how, start)
 
 
-def tiny_parm(generator: str | Path | None = None, data: Path = HALF_MADE, how: HalfMade = HalfMade()) -> Run:
+def tiny_parm(
+    generator: str | Path | None = None,
+    data: Path = HALF_MADE,
+    how: HalfMade = HalfMade(),
+    start: str | Path | None = None,
+) -> Run:
     """Clarity, potential and outcome in one verifier."""
-    return _verifier("tiny_parm", generator, data, how)
+    return _verifier("tiny_parm", generator, data, how, start)
 
 
-def tiny_parmpp(generator: str | Path | None = None, data: Path = HALF_MADE, how: HalfMade = HalfMade()) -> Run:
+def tiny_parmpp(
+    generator: str | Path | None = None,
+    data: Path = HALF_MADE,
+    how: HalfMade = HalfMade(),
+    start: str | Path | None = None,
+) -> Run:
     """PARM and reflection with critiques in words."""
-    return _verifier("tiny_parmpp", generator, data, how)
+    return _verifier("tiny_parmpp", generator, data, how, start)
 
 
 def tiny_correct(generator: str | Path | None = None, data: Path = HALF_MADE, how: HalfMade = HalfMade()) -> Run:
     """The generator learns to correct itself."""
-    return _run("tiny_correct", generator, data, how, Corrections, False)
+    return _run("tiny_correct", generator, data, how, Corrections, verifies=False)

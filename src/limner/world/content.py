@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from limner.world.scene import BACKGROUNDS, COLOURS, CONTAINER, KINDS, SHIFTS, Layout, Scene, Thing, arrange
@@ -94,6 +94,57 @@ def random_content(rng: random.Random) -> Content:
     while third[0] in (pair[0], other[0]):
         third = (rng.choice(kinds), rng.choice(COLOURS))
     return Content("trio", (pair, other, third), background)
+
+
+def altered(content: Content, rng: random.Random) -> Content:
+    """A content that differs in one respect: a kind, a colour, how many there are, who stands where, or what is
+    behind. Where that makes the same content or none that can be arranged, another respect is tried."""
+    while True:
+        changed = _ALTERATIONS[rng.randrange(len(_ALTERATIONS))](content, rng)
+        if changed is not None and changed != content:
+            return changed
+
+
+def _other_thing(content: Content, rng: random.Random) -> Content | None:
+    i, kinds = rng.randrange(len(content.things)), {kind for kind, _ in content.things}
+    if content.layout == "inside" and i == 0:
+        return None
+    kind = rng.choice([name for name in KINDS if name not in kinds and name != CONTAINER])
+    return _with(content, i, (kind, content.things[i][1]))
+
+
+def _other_colour(content: Content, rng: random.Random) -> Content | None:
+    i = rng.randrange(len(content.things))
+    kind, colour = content.things[i]
+    return _with(content, i, (kind, rng.choice([name for name in COLOURS if name != colour])))
+
+
+def _other_number(content: Content, rng: random.Random) -> Content | None:
+    count = len(content.things) + rng.choice((-1, 1))
+    return replace(content, things=content.things[:1] * count) if content.layout == "copies" and 0 < count < 7 else None
+
+
+def _other_places(content: Content, rng: random.Random) -> Content | None:
+    if content.layout in ("copies", "inside"):
+        return None
+    turned = {"row": "column", "column": "row"}.get(content.layout)
+    if turned is not None and rng.random() < 0.5:
+        return replace(content, layout=turned)
+    return replace(content, things=content.things[::-1])
+
+
+def _other_background(content: Content, rng: random.Random) -> Content | None:
+    return replace(content, background=rng.choice(BACKGROUNDS))
+
+
+def _with(content: Content, i: int, thing: tuple[str, str]) -> Content:
+    """All copies change together."""
+    if content.layout == "copies":
+        return replace(content, things=(thing,) * len(content.things))
+    return replace(content, things=(*content.things[:i], thing, *content.things[i + 1 :]))
+
+
+_ALTERATIONS = (_other_thing, _other_colour, _other_number, _other_places, _other_background)
 
 
 def _layout(things: tuple[Thing, ...], pairs: tuple[tuple[str, str], ...]) -> str:

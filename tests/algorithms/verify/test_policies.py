@@ -164,3 +164,27 @@ def test_a_survey_asks_everything_at_every_step():
     table = Scripted(lambda q, path, step: Opinion(0.1 * path))
     assert play(survey(), table, 3, 5).path == 2
     assert len(table.calls) == 3 * 5 * 2 + 3
+
+
+def test_at_most_so_many_of_the_promising_go_on_those_of_the_highest_potential():
+    potential = [0.6, 0.9, 0.2, 0.8, 0.9, 0.7]
+    table = Scripted(lambda q, path, step: Opinion(float(step >= 2) if q == "clarity" else potential[path]))
+    choice = play(parm(most=3), table, 6, 5)
+    assert table.step == {0: 2, 1: 5, 2: 2, 3: 5, 4: 5, 5: 2} and choice.path == 1
+    asked = [path for question, path, _ in table.calls if question == "outcome"]
+    assert asked == [1, 3, 4]
+
+
+def test_a_path_that_becomes_promising_late_takes_the_place_of_a_worse_one():
+    def answers(question, path, step):
+        return Opinion(float(step >= 2 + path) if question == "clarity" else 0.6 + 0.1 * path)
+
+    table = Scripted(answers)
+    choice = play(parm(most=1), table, 3, 6)
+    assert choice.path == 2 and table.step == {0: 3, 1: 4, 2: 6}
+
+
+def test_without_a_limit_all_of_the_promising_go_on_as_in_the_paper():
+    table = Scripted(lambda q, path, step: Opinion(1.0))
+    play(parm(), table, 6, 5)
+    assert table.rows == 6 * 5

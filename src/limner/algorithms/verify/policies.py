@@ -137,15 +137,17 @@ def prm() -> Policy:
     return Policy("prm", search, ("step",), branches=True)
 
 
-def survey() -> Policy:
-    """Asks everything at every step, and chooses as ``orm``: its trace serves every policy that does not branch."""
+def survey(begin: float = 0.0) -> Policy:
+    """Asks everything at every step from the share ``begin`` of the steps on, and chooses as ``orm``: its trace serves
+    every policy that does not branch, and asks no earlier."""
 
     def search(n: int, steps: int, seed: int) -> Search:
-        paths = tuple(range(n))
-        for _ in range(steps):
+        paths, first = tuple(range(n)), _first(begin, steps)
+        for step in range(1, steps + 1):
             yield Go(paths)
-            yield Look("clarity", paths)
-            yield Look("potential", paths)
+            if step >= first:
+                yield Look("clarity", paths)
+                yield Look("potential", paths)
         opinions = yield Look("outcome", paths)
         best, opinion = _best(paths, opinions)
         yield Note({i: "chosen" if i == best else "dropped" for i in paths})
@@ -166,7 +168,13 @@ class _Path:
 
 
 def parm(
-    *, begin: float = 0.0, official: bool = False, merged: bool = False, clear: float = 0.5, promising: float = 0.5
+    *,
+    begin: float = 0.0,
+    official: bool = False,
+    merged: bool = False,
+    clear: float = 0.5,
+    promising: float = 0.5,
+    most: int = 0,
 ) -> Policy:
     """Clarity, potential, then the best outcome among the promising (section 3.3).
 
@@ -174,13 +182,15 @@ def parm(
     then once for its potential. A path without potential stops there; where none is promising, the one least certain
     to fail is finished. ``clear`` and ``promising`` are the probabilities of yes that pass. What could not be judged
     is neither clear nor rejected, and ranks as even odds. ``merged`` asks for the outcome of a single survivor too.
+    ``most`` above 0 lets at most so many of the promising go on, those of the highest potential, the first among
+    equals; the paper lets all.
 
     ``official``: path after path, none stopped, answers count as said, temperature never reset.
     """
 
     def search(n: int, steps: int, seed: int) -> Search:
         known = [_Path() for _ in range(n)]
-        first = max(1, round(begin * steps)) if begin > 0 else 1
+        first = _first(begin, steps)
         for run in _runs(n, official):
             alive = run
             for step in range(1, steps + 1):
@@ -192,6 +202,12 @@ def parm(
                 asked = tuple(i for i in alive if not known[i].clear) if step >= first else ()
                 if asked:
                     yield from _ask(known, asked, official, clear, promising)
+                if most and not official:
+                    hopeful = sorted((i for i in run if known[i].promising), key=lambda i: (known[i].no, i))
+                    for i in hopeful[most:]:
+                        known[i].promising = False
+                    if hopeful[most:]:
+                        yield Note(dict.fromkeys(hopeful[most:], "outdone"))
                 if not official:
                     alive = tuple(i for i in alive if known[i].promising is not False)
         survivors = tuple(i for i in range(n) if known[i].promising)
@@ -237,6 +253,11 @@ def _ask(
             path.promising, path.no = opinion.yes >= promising, 1.0 - opinion.yes
     names = {True: "promising", False: "rejected", None: "not judged"}
     yield Note({i: names[known[i].promising] for i in ready})
+
+
+def _first(begin: float, steps: int) -> int:
+    """The step after which asking begins."""
+    return max(1, round(begin * steps))
 
 
 def _said(opinion: Opinion) -> str:

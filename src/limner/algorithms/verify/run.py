@@ -20,6 +20,7 @@ from limner.parts import Conversation, Image, Plan, assistant, user
 
 METHODS = ("none", "random", "oracle", "orm", "prm", "parm", "parm++", "survey")
 ROUNDS = 3
+FEWEST, SHARE = 4, 5  # PARM finishes at most a fifth of the candidates, but four if so many are promising
 Again = Callable[[Conversation, Image, str], Conversation]
 
 
@@ -49,16 +50,18 @@ class Method:
 def method(name: str, n: int, budget: float | None = None, *, begin: float = 0.0, official: bool = False) -> Method:
     """A method by its name. "oracle" is "orm" with a verifier that knows; "parm++" is PARM with three rounds.
 
-    ``begin`` and ``official`` are PARM's (``policies.parm``); ValueError for a name that is not in ``METHODS``.
+    ``begin`` (also of "survey") and ``official`` are PARM's (``policies.parm``), which finishes at most a fifth of all
+    candidates, or four; ValueError for a name that is not in ``METHODS``.
     """
+    most = max(FEWEST, n // SHARE)
     made: dict[str, Callable[[], Policy]] = {
         "none": none,
         "random": chance,
         "oracle": lambda: orm("oracle"),
         "orm": lambda: orm(official=official),
         "prm": prm,
-        "parm": lambda: parm(begin=begin, official=official, merged=budget is not None),
-        "survey": survey,
+        "parm": lambda: parm(begin=begin, official=official, merged=budget is not None, most=most),
+        "survey": lambda: survey(begin),
     }
     made["parm++"] = made["parm"]
     if name not in made:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.models.attention import attend
 from limner.models.mmada.config import MMaDAConfig
 
 
@@ -208,20 +209,6 @@ class Network(nn.Module):
     def forward(self, ids: Tensor, kept: Tensor) -> Tensor:
         """ids (B, T), kept (B, T) bool -> logits (B, T, V)."""
         return self.logits(self.states(ids, kept))
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, grouped: bool) -> Tensor:
-    """Attention of q (B, H, t, head) over k, v (B, G, T, head); bias as ``scaled_dot_product_attention`` takes it.
-
-    On CPUs the fused kernel's backward pass is some eight times slower in bfloat16 than two plain products are.
-    """
-    slow = q.dtype == torch.bfloat16 and q.device.type == "cpu" and torch.is_grad_enabled() and not grouped
-    if not slow:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=grouped)
-    scores = torch.matmul(q, k.mT) * (q.shape[-1] ** -0.5)
-    if bias is not None:
-        scores = scores.masked_fill(~bias, -torch.inf) if bias.dtype == torch.bool else scores + bias
-    return torch.matmul(scores.softmax(dim=-1), v)
 
 
 def attention_bias(regime: str, kept: Tensor, dtype: torch.dtype) -> Tensor | None:

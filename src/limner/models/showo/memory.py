@@ -45,7 +45,8 @@ class Fronts:
         memories = [Memory() for _ in self.network.layers]
         sees = omni(kept, shared_columns(ids, self.network.config.specials.eoi))
         self.network.states(ids, sees, -1 - ids.shape[1], None, memories)
-        return torch.stack([memory.now for memory in memories if memory.now is not None], dim=1)
+        found = [torch.stack(memory.found, dim=1) for memory in memories if memory.found is not None]
+        return torch.stack(found, dim=1)
 
 
 class Heard:

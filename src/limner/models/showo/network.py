@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.models.attention import attend
 from limner.models.showo.config import ShowOConfig
 
 FEATURE = -1  # stands in ids where a picture's feature takes the place of a token
@@ -25,12 +26,12 @@ FEATURE = -1  # stands in ids where a picture's feature takes the place of a tok
 
 @dataclass
 class Memory:
-    """One layer's keys (turned) and values (B, 2, H, P, head) of what stands in front. ``now`` keeps what a pass found.
-    With ``low`` there is room behind: what is found is written there, from that place on."""
+    """One layer's keys (turned) and values (B, 2, H, P, head) of what stands in front. ``found`` keeps those of a pass,
+    (B, H, t, head) each. With ``low`` there is room behind: what is found is written there, from that place on."""
 
     past: Tensor | None = None
     low: int | None = None
-    now: Tensor | None = None
+    found: tuple[Tensor, Tensor] | None = None
 
     def meet(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, t, head) of a stretch, put behind those in front."""
@@ -38,9 +39,10 @@ class Memory:
             end = self.low + k.shape[2]
             self.past[:, 0, :, self.low : end], self.past[:, 1, :, self.low : end] = k, v
             return self.past[:, 0, :, :end], self.past[:, 1, :, :end]
-        self.now = torch.stack([k, v], dim=1)
-        every = self.now if self.past is None else torch.cat([self.past, self.now], dim=3)
-        return every[:, 0], every[:, 1]
+        self.found = k, v
+        if self.past is None:
+            return k, v
+        return torch.cat([self.past[:, 0], k], dim=2), torch.cat([self.past[:, 1], v], dim=2)
 
 
 class Layer(nn.Module):
@@ -77,7 +79,7 @@ class Layer(nn.Module):
         v = self.v_proj(h).view(B, T, -1, self.head).transpose(1, 2)
         if memory is not None:
             k, v = memory.meet(k, v)
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=sees).transpose(1, 2).reshape(B, T, D)
+        seen = attend(q, k, v, sees).transpose(1, 2).reshape(B, T, D)
         if at is not None:
             x, h, seen = x[at], h[at], seen[at]
         return x + self.o_proj(seen) + self.down_proj(F.gelu(self.up_proj(h), approximate="tanh"))
