@@ -12,12 +12,12 @@ def given(dtype, gradient=True):
     return q, k, v, sees | torch.eye(5, dtype=torch.bool)
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_spelt_out_attention_and_its_gradients_are_those_of_the_fused_one(masked):
+@pytest.mark.parametrize(("masked", "causal"), [(True, False), (False, False), (False, True)])
+def test_spelt_out_attention_and_its_gradients_are_those_of_the_fused_one(masked, causal):
     q, k, v, sees = given(torch.bfloat16)
     mask = sees if masked else None
-    mine = attend(q, k, v, mask)
-    exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), attn_mask=mask)
+    mine = attend(q, k, v, mask, causal=causal)
+    exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), attn_mask=mask, is_causal=causal)
     assert (mine - exact).abs().max() < 0.02
     weights = torch.randn(mine.shape, generator=torch.Generator().manual_seed(1))
     found = torch.autograd.grad((mine.float() * weights).sum(), [q, k, v])
@@ -29,3 +29,4 @@ def test_spelt_out_attention_and_its_gradients_are_those_of_the_fused_one(masked
 def test_without_gradients_and_in_float32_it_is_the_fused_one_bit_for_bit(dtype):
     q, k, v, sees = given(dtype, gradient=dtype == torch.float32)
     assert torch.equal(attend(q, k, v, sees), F.scaled_dot_product_attention(q, k, v, attn_mask=sees))
+    assert torch.equal(attend(q, k, v, causal=True), F.scaled_dot_product_attention(q, k, v, is_causal=True))

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
-from limner.models.blocks import attend, normed
+from limner.models.attention import attend
+from limner.models.norms import normed
 from limner.models.qwen25vl_tower import tokens_of
 from limner.process.base import Tokens
 
@@ -271,7 +272,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) 
         return seen.reshape(B, H, 1, size)
     if groups > 1:
         k, v = (each.repeat_interleave(groups, dim=1) for each in (k, v))
-    return attend(q, k, v, mask, causal)
+    return attend(q, k, v, mask, causal=causal)
 
 
 def stack(

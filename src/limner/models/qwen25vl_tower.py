@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from limner.models.attention import attend
+
 Grid = tuple[int, int, int]  # frames (one: these are pictures), rows and columns of patches
 
 
@@ -94,7 +96,7 @@ def _within(q: Tensor, k: Tensor, v: Tensor, parts: Sequence[tuple[int, int]]) -
         a, b, c = (each[:, :, begin : begin + count * length] for each in (q, k, v))
         if count > 1:
             a, b, c = (each.unflatten(2, (count, length)).transpose(1, 2).flatten(0, 1) for each in (a, b, c))
-        seen = F.scaled_dot_product_attention(a, b, c)
+        seen = attend(a, b, c)
         if count > 1:
             seen = seen.unflatten(0, (len(q), count)).transpose(1, 2).flatten(2, 3)
         found.append(seen)

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from diffusers.models.transformers.transformer_omnigen import OmniGenBlock, OmniGenTransformer2DModel
 from torch import Tensor, nn
 
-from limner.models import blocks
-from limner.models.blocks import normed
+from limner.models import attention
 from limner.models.mindomni.config import DecoderConfig
+from limner.models.norms import normed
 
 Turn = tuple[Tensor, Tensor]
 
@@ -81,7 +81,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: 
     """Attention (B, T, H * head); fewer keys than queries are shared by groups of heads."""
     if k.shape[1] != q.shape[1]:
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-    return blocks.attend(q, k, v, mask, causal).transpose(1, 2).flatten(2)
+    return attention.attend(q, k, v, mask, causal=causal).transpose(1, 2).flatten(2)
 
 
 def rest(block: OmniGenBlock, x: Tensor, seen: Tensor) -> Tensor:

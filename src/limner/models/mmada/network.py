@@ -98,7 +98,7 @@ class Layer(nn.Module):
             k, v = memory.meet(k, v)
         if bias is not None and bias.shape[2] > 1:
             bias = bias[:, :, wanted]
-        seen = attend(q, k, v, bias, self.grouped)
+        seen = attend(q, k, v, bias, grouped=self.grouped)
         x = x[:, wanted] + self.o_proj(seen.transpose(1, 2).flatten(2))
         h = self.mlp_norm(x)
         return x + self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h))

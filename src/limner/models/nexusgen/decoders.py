@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from torch import Tensor, nn
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
@@ -20,6 +19,8 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VLRMSNorm,
     Qwen2_5_VLRotaryEmbedding,
 )
+
+from limner.models.attention import attend
 
 # FLUX.1-dev
 RELEASED: dict[str, Any] = {
@@ -89,7 +90,7 @@ class Merger(nn.Module):
             )
             q, k = (each * cos + each.roll(half, dims=-1) * sin for each in (q, k))
             k, v = (each.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for each in (k, v))
-            seen = F.scaled_dot_product_attention(q, k, v)
+            seen = attend(q, k, v)
             x = x + attention.o_proj(seen.transpose(1, 2).flatten(2))
             x = x + layer.mlp(layer.post_attention_layernorm(x))  # type: ignore[operator]
         tokens: Tensor = self.projector(x)
