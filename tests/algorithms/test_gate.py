@@ -14,9 +14,6 @@ from limner.algorithms.rgpo import RewardLearner, RewardSettings
 from limner.algorithms.unigrpo import Exercise, GroupLearner, GroupSettings, rounds
 from limner.models.echo import Echo
 from limner.models.mindomni import pictures
-from limner.models.mindomni.config import tiny
-from limner.models.mindomni.small import Sizes, fresh
-from limner.models.mindomni.tokenizer import make_tokenizer
 from limner.models.qwen25vl import Qwen25VL
 from limner.parts import Ask, Task, Verdict, user
 from limner.process.flow import Flow
@@ -24,24 +21,12 @@ from limner.process.flow import Flow
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 import sharded  # noqa: E402
 
-SIZES = Sizes(
-    width=32, layers=2, heads=2, kv_heads=1, mlp=64, length=128, sight=32, sight_layers=1, sight_heads=2, sight_mlp=32,
-    patch=8, decoder=32, decoder_layers=2, decoder_heads=2, decoder_mlp=64, vae=(8, 8), vae_groups=4,
-)  # fmt: skip
 WORDS = ["a red cat", "two blue dogs"]
 
 
 @pytest.fixture(scope="module")
-def shared():
-    config = tiny(thinking_limit=5, size=16, steps=2)
-    torch.manual_seed(0)
-    model = fresh(config, make_tokenizer(WORDS, (config.system, config.think, config.instruction)), SIZES)
-    with torch.no_grad():
-        for part in (model.mllm, model.connector, model.decoder):
-            for weight in part.parameters():
-                if weight.ndim > 1:
-                    weight.mul_(4.0)
-    return model
+def shared(small_mindomni):
+    return small_mindomni(WORDS, mllm=4.0, connector=4.0, decoder=4.0)
 
 
 @pytest.fixture

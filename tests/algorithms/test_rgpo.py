@@ -9,29 +9,14 @@ import torch
 from limner.algorithms.adapters import add_adapters, has_adapters, merge_adapters, without_adapters
 from limner.algorithms.rgpo import RewardLearner, RewardSettings, cut_off, reward_terms, rgpo
 from limner.algorithms.unigrpo import Exercise, Round, rounds
-from limner.models.mindomni.config import tiny
-from limner.models.mindomni.small import Sizes, fresh
-from limner.models.mindomni.tokenizer import make_tokenizer
 from limner.parts import Task, Verdict, user
 
-SIZES = Sizes(
-    width=32, layers=2, heads=2, kv_heads=1, mlp=64, length=128, sight=32, sight_layers=1, sight_heads=2, sight_mlp=32,
-    patch=8, decoder=32, decoder_layers=2, decoder_heads=2, decoder_mlp=64, vae=(8, 8), vae_groups=4,
-)  # fmt: skip
 WORDS = ["a red cat", "two blue dogs"]
 
 
 @pytest.fixture(scope="module")
-def shared():
-    config = tiny(thinking_limit=5, size=16, steps=2)
-    tokenizer = make_tokenizer(WORDS, (config.system, config.think, config.instruction))
-    torch.manual_seed(0)
-    model = fresh(config, tokenizer, SIZES)
-    with torch.no_grad():
-        for part in (model.connector, model.decoder):
-            for weight in part.parameters():
-                if weight.ndim > 1:
-                    weight.mul_(8.0)
+def shared(small_mindomni):
+    model = small_mindomni(WORDS, connector=8.0, decoder=8.0)
     for part in (model.mllm.network.model.visual, model.connector, model.decoder):
         part.requires_grad_(False)
     return model

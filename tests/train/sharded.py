@@ -10,7 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -127,24 +127,35 @@ def exercise_of(model: Any, kinds: Sequence[PartKind] = ("thinking", "image")) -
     return Exercise("draw", plan, judged, lambda seed, number: (tasks * number)[:number], 2)
 
 
-def grouped(family: str) -> Run:
-    """UniGRPO: two updates of one round of four replies, scored one by one."""
-    settings = GroupSettings(group=2, updates=2, rows=1)
+def practised(
+    name: str,
+    objective: Callable[..., tuple[Tensor, Mapping[str, float]]],
+    family: str,
+    learner: Callable[[Any, Any, list[Exercise]], nn.Module],
+    updates: int,
+) -> Run:
+    """Updates of rounds of four replies; ``learner`` is made of policy, reference and exercises."""
     made: list[Exercise] = []
 
-    def build() -> GroupLearner:
+    def build() -> nn.Module:
         policy = fresh(family)
         made[:] = [exercise_of(policy)]
-        return GroupLearner(policy, fresh(family), made, settings)
+        return learner(policy, fresh(family), made)
 
     return Run(
-        name=f"unigrpo.{family}",
+        name=name,
         build=build,
-        objective=unigrpo,
-        batches=lambda seed, first, size: rounds(made, settings.updates)(seed, first, size),
+        objective=objective,
+        batches=lambda seed, first, size: rounds(made, updates)(seed, first, size),
         divides=True,
         **RUN,
     )
+
+
+def grouped(family: str) -> Run:
+    """UniGRPO: two updates of one round of four replies, scored one by one."""
+    settings = GroupSettings(group=2, updates=2, rows=1)
+    return practised(f"unigrpo.{family}", unigrpo, family, partial(GroupLearner, settings=settings), settings.updates)
 
 
 def rewarded(family: str) -> Run:
@@ -153,21 +164,7 @@ def rewarded(family: str) -> Run:
     more: dict[str, Any] = {"decoder": 1.0, "decoder_steps": 1} if flows else {"picture_beta": 0.0}
     settings = RewardSettings(group=2, updates=2, rows=1, **more)
     settings = replace(settings, picture_beta=0.0) if family == "nexusgen" else settings
-    made: list[Exercise] = []
-
-    def build() -> RewardLearner:
-        policy = fresh(family)
-        made[:] = [exercise_of(policy)]
-        return RewardLearner(policy, fresh(family), made, settings)
-
-    return Run(
-        name=f"rgpo.{family}",
-        build=build,
-        objective=rgpo,
-        batches=lambda seed, first, size: rounds(made, settings.updates)(seed, first, size),
-        divides=True,
-        **RUN,
-    )
+    return practised(f"rgpo.{family}", rgpo, family, partial(RewardLearner, settings=settings), settings.updates)
 
 
 KINDS: dict[str, Callable[[str], Run]] = {"sft": supervised, "dpo": preferred, "unigrpo": grouped, "rgpo": rewarded}
