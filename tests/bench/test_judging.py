@@ -161,7 +161,8 @@ def test_other_texts_are_another_rubric_with_replies_of_their_own(tmp_path, serv
     (tmp_path / "mine.json").write_text(json.dumps(["{prompt}? {explanation}! Score: 1 or 0"]))
     report = score.score(folder, judging=Judging(f"{url}#vlm", rubric=tmp_path / "mine.json"))
     assert report["judging"]["rubric"] != rubrics.RUBRICS["wise-verified"].version and len(seen) == 4
-    assert "a carnation! Score" in seen[2][2]["messages"][0]["content"][1]["text"]
+    texts = {body["messages"][0]["content"][1]["text"] for _, _, body in seen[2:]}
+    assert texts == {f"{row['Prompt']}? {row['Explanation']}! Score: 1 or 0" for row in WISE}
     (tmp_path / "mine.json").write_text("[1]")
     with pytest.raises(ValueError, match="a JSON list of 1 text"):
         score.score(folder, judging=Judging(f"{url}#vlm", rubric=tmp_path / "mine.json"))
