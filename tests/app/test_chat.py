@@ -8,12 +8,17 @@ import select
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from rich.progress import Progress
 
-from limner.answer import Answer
+from limner.answer import Answer, Limner
 from limner.app.cli import main
+from limner.app.console import Watch
+from limner.models.echo import Echo
+from limner.parts import Ask
 
 
 @pytest.fixture
@@ -265,6 +270,23 @@ def test_a_person_talks_stops_a_reply_is_told_what_was_wrong_and_goes_on(termina
     here.wait_for("you ")
     here.say("\x04")  # Ctrl-D
     assert here.end() == 0
+
+
+def test_a_bar_that_is_interrupted_as_it_begins_is_taken_away(monkeypatch):
+    bars = []
+
+    def interrupted(bar):
+        bars.append(bar)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "start", interrupted)
+    monkeypatch.setattr(Progress, "stop", lambda bar: bars.append(bar))
+    watch = Watch(Limner(Echo(), "echo"), seeds=[0])
+    step = SimpleNamespace(ask=Ask("image"), state=SimpleNamespace(settings=SimpleNamespace(steps=4)))
+    with pytest.raises(KeyboardInterrupt):
+        watch(step)
+    watch.stop()
+    assert len(bars) == 2 and bars[0] is bars[1]
 
 
 @pytest.mark.parametrize(

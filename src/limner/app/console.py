@@ -54,7 +54,8 @@ class Watch:
         from rich.markup import escape
 
         if self.bar is None:
-            self.bar = self._start(step)
+            self.bar = self._bar(step)
+            self.bar.start()  # once it is known, so that `stop` finds it whenever Ctrl-C comes
         words = self._words(self.limner.peek(step)) if step.ask.kind != "image" and not self.bar.disable else ""
         self.bar.update(self.bar.task_ids[0], completed=step.state.step, words=escape(words))
         if step.finished:
@@ -70,7 +71,7 @@ class Watch:
             self.bar.stop()
             self.bar = None
 
-    def _start(self, step: Step) -> Progress:
+    def _bar(self, step: Step) -> Progress:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -86,7 +87,6 @@ class Watch:
             redirect_stderr=False,
             disable=not console.is_terminal,
         )
-        bar.start()
         bar.add_task("", total=step.state.settings.steps, words="")
         return bar
 
