@@ -145,6 +145,37 @@ def test_scoring_a_few_rows_at_a_time_gives_the_same_gradient():
     assert grads[0].abs().sum() > 0
 
 
+def odd(samples):
+    """Rewards the first prompt's replies alike and the second's by chance."""
+    half = len(samples) // 2
+    return [Verdict(1.0 if i < half else float(sum(s.first("image").raw) % 2)) for i, s in enumerate(samples)]
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_scoring_the_telling_groups_alone_gives_the_same_gradient_of_the_reward(updates):
+    free = Scoring(Clipped(beta=0.0))
+    grads, scored = [], []
+    for telling in (False, True):
+        student = learner(
+            replace(PICTURE, judge=odd), words=free, pictures=free, telling=telling, group=8, updates=updates
+        )
+        for now in islice(some_rounds(student), updates):
+            loss, numbers = unigrpo(student, now, ANY)
+            loss.backward()
+        assert numbers["draw_image_ratio"] == pytest.approx(1.0)
+        grads.append(torch.cat([p.grad.flatten() for p in student.policy.parameters() if p.grad is not None]))
+        scored.append(sum(map(len, student._batches(student.exercises[0]))))
+    assert torch.allclose(*grads, atol=1e-6) and grads[0].abs().sum() > 0
+    assert scored == [16, 8]
+
+
+def test_a_round_that_teaches_nothing_still_has_a_loss():
+    student = learner(replace(PICTURE, judge=lambda samples: [Verdict(1.0)] * len(samples)), telling=True)
+    loss, numbers = unigrpo(student, next(some_rounds(student)), ANY)
+    loss.backward()
+    assert float(loss.detach()) == 0 and numbers["draw_telling_groups"] == 0
+
+
 def test_a_run_stopped_between_two_updates_goes_on_to_the_same_weights():
     whole, begun = learner(), learner()
     practise(whole, 2, lr=0.1)

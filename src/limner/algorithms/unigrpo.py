@@ -61,7 +61,9 @@ class GroupSettings:
 
     ``group`` replies to a prompt, ``updates`` steps of the optimiser for each set of replies. ``emerge`` draws pictures
     with MaskGRPO's sampler. ``rows`` scores so many rows at a time and runs backward after each (0: all in one graph);
-    ``rollout_rows`` makes so many replies at a time.
+    ``rollout_rows`` makes so many replies at a time. ``telling`` scores only the replies of groups that teach
+    something, where not all were rewarded alike: the others have no advantage and would add the divergence alone. Only
+    where one process works alone: several must all do the same.
     """
 
     group: int = 8
@@ -73,6 +75,7 @@ class GroupSettings:
     emerge: bool = False
     rows: int = 0
     rollout_rows: int = 64
+    telling: bool = False
 
     def __post_init__(self) -> None:
         if self.group < 2 or self.updates < 1 or self.rows < 0 or self.rollout_rows < 1:
@@ -247,7 +250,7 @@ class GroupLearner(nn.Module):
         gate.check_kept(exercise.name, made, kept)
         if self.settings.emerge:
             return
-        some = self._batches(exercise)[0][: self.settings.rollout_rows]
+        some = list(rows)[: self.settings.rollout_rows]
 
         def score(part: int, values: Tensor, draw: Draw) -> Tensor:
             return self._scored(self.policy, exercise, now, part, draw, some, values)
@@ -291,11 +294,15 @@ class GroupLearner(nn.Module):
         return found
 
     def _remember(self, exercise: Exercise, now: Round) -> None:
+        own = workers.own_rows(len(self.get_buffer(f"{exercise.name}_advantages")))
         for part in range(len(exercise.plan)):
             old = self.get_buffer(f"{exercise.name}_old_{part}")
             for place, (draw, _) in enumerate(self.draws(exercise, now, part)):
-                scores = [self._score(self.policy, exercise, now, part, draw, rows) for rows in self._batches(exercise)]
-                old[place] = workers.joined_rows(torch.cat(scores))
+                found = old.new_zeros(len(own), old.shape[2])
+                for rows in self._batches(exercise):
+                    scores = self._score(self.policy, exercise, now, part, draw, rows)
+                    found[[row - own.start for row in rows]] = scores.to(found.dtype)
+                old[place] = workers.joined_rows(found)
 
     def _score(self, model: Model, exercise: Exercise, now: Round, part: int, draw: Draw, rows: list[int]) -> Tensor:
         """(rows, N) log-probabilities of one part."""
@@ -311,7 +318,16 @@ class GroupLearner(nn.Module):
         return model.process(kind).log_prob(context, values, draw).tokens
 
     def _batches(self, exercise: Exercise) -> list[list[int]]:
-        return in_batches(workers.own_rows(exercise.prompts * self.settings.group), self.settings.rows)
+        """This process's rows that are scored, in batches; at least one."""
+        own: Sequence[int] = workers.own_rows(exercise.prompts * self.settings.group)
+        if self.settings.telling and workers.count() == 1:
+            told = self.get_buffer(f"{exercise.name}_advantages").abs() > 1e-6
+            own = told.nonzero()[:, 0].tolist() or own[:1]
+        return in_batches(own, self.settings.rows)
+
+    def scored(self, exercise: Exercise) -> float:
+        """The share of this process's rows that is scored."""
+        return sum(map(len, self._batches(exercise))) / len(workers.own_rows(exercise.prompts * self.settings.group))
 
     def pieces(self, exercise: Exercise, now: Round) -> Iterator[tuple[PartKind, Clipped, float, Parts]]:
         """The objective of one update piece by piece: (kind, settings, weight, pieces that add up)."""
@@ -344,7 +360,7 @@ class GroupLearner(nn.Module):
                     yield ask.kind, scoring.clip, exercise.weight * scoring.weight / masks, found
 
 
-def in_batches(rows: range, size: int) -> list[list[int]]:
+def in_batches(rows: Sequence[int], size: int) -> list[list[int]]:
     """Rows in runs of at most ``size`` (0: all at once)."""
     return [list(rows[begin : begin + (size or len(rows))]) for begin in range(0, len(rows), size or len(rows) or 1)]
 
@@ -383,7 +399,7 @@ def unigrpo(learner: nn.Module, now: Round, rng: torch.Generator) -> tuple[Tenso
                 losses[-1].backward()
                 losses[-1] = losses[-1].detach()
             losses.append(loss)
-            of_draw = 1 / learner.settings.of(kind).noising.masks
+            of_draw = 1 / (learner.settings.of(kind).noising.masks * learner.scored(exercise))
             for name, value in (("kl", parts.divergence), ("clip_fraction", parts.clipped), ("ratio", parts.ratio)):
                 key = f"{exercise.name}_{kind}_{name}"
                 numbers[key] = numbers.get(key, 0.0) + of_draw * float(value.detach())

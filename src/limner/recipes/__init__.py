@@ -43,6 +43,8 @@ RECIPES: dict[str, str] = {
     "mmada.tiny_codec_large": "limner.recipes.tiny_codec:tiny_codec_large",
     "mmada.tiny_stage_one": "limner.recipes.tiny_mmada:tiny_stage_one",
     "mmada.tiny_stage_two": "limner.recipes.tiny_mmada:tiny_stage_two",
+    "mmada.tiny_stage_two_end": "limner.recipes.tiny_mmada:tiny_stage_two_end",
+    "mmada.tiny_stage_two_look": "limner.recipes.tiny_mmada:tiny_stage_two_look",
     "mmada.tiny_unigrpo": "limner.recipes.tiny_unigrpo:tiny_unigrpo",
     "nexusgen.reader_one": "limner.recipes.nexusgen:reader_one",
     "nexusgen.reader_two": "limner.recipes.nexusgen:reader_two",

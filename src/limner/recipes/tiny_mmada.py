@@ -3,7 +3,9 @@
 ``tiny_stage_one``: words, as the published model starts from a trained language model; then captions to pictures and
 pictures to words as well. ``tiny_stage_two``: mixed long chain-of-thought, that is thinking then picture, and thinking
 alone. About a third of the reasoning pictures come without their thought, so that a comparison with thinking switched
-off is fair. All see only what ``limner.world.splits`` lets training see.
+off is fair. ``tiny_stage_two_end``: the same at a lower rate, with most rows for what was learned least;
+``tiny_stage_two_look``: then with thoughts about pictures that are looked at. All see only what ``limner.world.splits``
+lets training see.
 
 Things first stand where they always stand; stage two moves, shrinks and mirrors some, which costs more training to
 learn than it looks, and which methods that compare several pictures of one prompt need.
@@ -33,7 +35,7 @@ from limner.models.mmada.config import MMaDAConfig, small
 from limner.models.mmada.digits import folded, share_digits
 from limner.models.mmada.model import MMaDA
 from limner.models.mmada.render import Renderer
-from limner.models.mmada.rows import lm_rows, mmu_rows, r2i_rows, t2i_rows, think_rows
+from limner.models.mmada.rows import lm_rows, mmu_rows, mmu_think_rows, r2i_rows, t2i_rows, think_rows
 from limner.models.mmada.tokenizer import find_specials, make_word_tokenizer
 from limner.parts import PartKind, Task, user
 from limner.process.base import Context
@@ -51,6 +53,8 @@ from limner.world.splits import may_train
 
 CODEC = PRETRAINED / "tiny-mmada" / "codec"
 STAGE_ONE = Path("runs/mmada.tiny_stage_one/released")
+STAGE_TWO = Path("runs/mmada.tiny_stage_two/released")
+STAGE_TWO_END = Path("runs/mmada.tiny_stage_two_end/released")
 TABLES = 0.2  # the two tables' learning rate beside that of the matrices
 WIDER = 2.5  # fresh rows of the input table, so that a step of AdamW turns them by little
 ROPE = 10_000.0  # with the published 500,000 most of a small head stands still over a hundred places
@@ -61,12 +65,14 @@ LOOSE = 0.3  # share of batches of words that have more room than their longest 
 BUCKETS = 4  # rows are sorted by length and given out in so many parts
 DROPPED = 0.02  # share of pictures trained without their prompt, for guidance (which the tiny model hardly needs)
 # Few rows with few hidden words have gradients that are nearly all noise: captions and answers may not shout.
-WEIGHTS = {"t2i": 1.0, "r2i": 1.5, "think": 3.0, "caption": 1.0, "question": 0.5, "lm": 0.5}
+WEIGHTS = {"t2i": 1.0, "r2i": 1.5, "think": 3.0, "caption": 1.0, "question": 0.5, "lm": 0.5, "said": 0.5, "seen": 1.0, "looks": 1.0}
 # Without decay the matrices grow by what batches disagree about, until attention is one-hot and nothing new is learned.
 DECAY = 0.5
 NUMBERS = ("sums", "sums", "arithmetic", "word_problem")  # thoughts that are mostly digits
 HARD = ("time_zone", "sequence", "negation", "comparison", "physics", "season")  # thoughts that are learned last
 SEVERAL = ("two", "counting", "position", "binding")  # groups of explicit prompts whose pictures hold several things
+TANGLED = ("position", "binding", "binding")  # those of which the picture is learned last
+LOOKED = ("caption", "question", "looks", "seen")  # pieces of words about pictures
 SAMPLES = (
     "two red apples",
     "a blue cat left of a green car",
@@ -87,6 +93,9 @@ class Mixture:
     caption: int = 0  # pictures to plans
     question: int = 0  # pictures and questions to answers
     lm: int = 0  # questions to answers
+    said: int = 0  # questions with thoughts to answers, and as many questions to thoughts
+    seen: int = 0  # pictures, questions and what is seen to answers
+    looks: int = 0  # pictures and questions to what is seen
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,8 @@ class Phase:
     reasoning: float = 0.0
     puzzles: float = 0.0
     several: float = 0.0
+    tangled: float = 0.0  # share of those that are of the groups learned last
+    trios: float = 0.0  # share of the latter pictures that hold three things
     varied: float = 0.0
     looked: float = 0.0
     blank: float = 0.0  # share of pictures of which nothing is shown: most to learn from, and how sampling begins
@@ -170,20 +181,29 @@ class Teacher:
             pieces.append(self._piece("r2i", "image", *rows, rng))
         if m.think:
             some = self._lessons(rng, m.think, "text", lambda s: len(self.renderer.thought(s.thought)))
+            some += self._questions(rng, m.said)
             room = self._room(rng, [self.renderer.thought(s.thought) for s in some], THOUGHT)
             rows = think_rows(self.renderer, [s.prompt for s in some], [s.thought for s in some], room)
             pieces.append(self._piece("think", "thinking", *rows, rng))
-        for name, rows_wanted in (("caption", m.caption), ("question", m.question)):
-            if rows_wanted:
+        for name in ("caption", "question", "looks", "seen"):
+            if rows_wanted := getattr(m, name):
                 pieces.append(self._understand(rng, name, rows_wanted))
         if m.lm:
-            some = [lessons.lesson(rng.choice(lessons.TEXT), rng, "train", "text") for _ in range(m.lm)]
-            answers = [s.answer or "" for s in some]
-            room = self._room(rng, [self.renderer.ids(answer) for answer in answers], ANSWER)
-            pieces.append(
-                self._piece("lm", "text", *lm_rows(self.renderer, [s.prompt for s in some], answers, length=room), rng)
-            )
+            pieces.append(self._answers(rng, "lm", m.lm, thinks=False))
+        if m.said:
+            pieces.append(self._answers(rng, "said", m.said, thinks=True))
         return pieces
+
+    def _questions(self, rng: random.Random, count: int) -> list[lessons.Lesson]:
+        return [lessons.lesson(rng.choice(lessons.TEXT), rng, "train", "text") for _ in range(count)]
+
+    def _answers(self, rng: random.Random, name: str, count: int, thinks: bool) -> Piece:
+        some = self._questions(rng, count)
+        answers = [lesson.answer or "" for lesson in some]
+        room = self._room(rng, [self.renderer.ids(answer) for answer in answers], ANSWER)
+        thoughts = [lesson.thought for lesson in some] if thinks else None
+        rows = lm_rows(self.renderer, [lesson.prompt for lesson in some], answers, thoughts, room)
+        return self._piece(name, "text", *rows, rng)
 
     def _lesson(self, rng: random.Random, kind: str) -> lessons.Lesson:
         phase = self.phase
@@ -193,8 +213,16 @@ class Teacher:
         elif rng.random() < (phase.puzzles if kind == "picture" else phase.reasoning):
             groups = HARD if kind == "text" and rng.random() < phase.hard else lessons.REASONING
         elif rng.random() < phase.several:
+            if kind == "picture" and rng.random() < phase.tangled:
+                return self._trio(rng) if rng.random() < phase.trios else lessons.lesson(rng.choice(TANGLED), rng)
             groups = SEVERAL
         return lessons.lesson(rng.choice(groups), rng, "train", kind)
+
+    def _trio(self, rng: random.Random) -> lessons.Lesson:
+        while True:
+            lesson = lessons.lesson("binding", rng)
+            if drawn(lesson).layout == "trio":
+                return lesson
 
     def _lessons(
         self, rng: random.Random, count: int, kind: str, size: Callable[[lessons.Lesson], int]
@@ -231,9 +259,15 @@ class Teacher:
             asked = [(rng.choice(say.CAPTION_QUESTIONS), say.plan(content)) for content in contents]
         else:
             asked = [questions.ask(scene, rng) for scene in scenes]
-        room = self._room(rng, [self.renderer.ids(answer) for _, answer in asked], ANSWER)
-        codes = encode_scenes(self.codec, scenes)
-        rows = mmu_rows(self.renderer, codes, [q for q, _ in asked], [a for _, a in asked], room)
+        codes, prompts = encode_scenes(self.codec, scenes), [question for question, _ in asked]
+        # what a thought about a picture says: all that is in it
+        plans = [say.plan(content) for content in contents]
+        if name == "looks":
+            room = self._room(rng, [self.renderer.thought(plan) for plan in plans], THOUGHT)
+            return self._piece(name, "thinking", *mmu_think_rows(self.renderer, codes, prompts, plans, room), rng)
+        answers = [answer for _, answer in asked]
+        room = self._room(rng, [self.renderer.ids(answer) for answer in answers], ANSWER)
+        rows = mmu_rows(self.renderer, codes, prompts, answers, room, plans if name == "seen" else None)
         return self._piece(name, "text", *rows, rng)
 
     def _codes(self, contents: list[Content], rng: random.Random) -> Tensor:
@@ -243,7 +277,7 @@ class Teacher:
     def _piece(self, name: str, kind: PartKind, context: Context, values: Tensor, rng: random.Random) -> Piece:
         noise = Noise.of([rng.getrandbits(62) for _ in range(values.shape[0])])
         draw = self.process(kind).draw(values, noise)
-        share = self.phase.blank if kind == "image" else self.phase.unread if name in ("caption", "question") else 0.0
+        share = self.phase.blank if kind == "image" else self.phase.unread if name in LOOKED else 0.0
         if share:
             blank = torch.tensor([rng.random() < share for _ in values])
             draw = replace(draw, hidden=draw.hidden | blank[:, None])
@@ -346,6 +380,8 @@ WORDS = Mixture(think=96, lm=16)
 PICTURES = Mixture(t2i=40, think=48, caption=24, question=8, lm=8)
 THINKING = Mixture(t2i=14, r2i=20, think=36, caption=14, question=8, lm=6)
 LOOKING = Mixture(t2i=8, r2i=14, think=40, caption=36, question=16, lm=4)
+LAST = Mixture(t2i=16, r2i=36, think=16, caption=24, question=36, lm=4, said=4)
+ASKING = Mixture(t2i=14, r2i=36, think=28, caption=8, question=20, looks=16, seen=28, lm=2, said=4)
 
 
 def tiny_stage_one(codec: Path = CODEC) -> Run:
@@ -374,16 +410,6 @@ def tiny_stage_one(codec: Path = CODEC) -> Run:
 def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
     """Mixed chain-of-thought: thoughts, pictures after thoughts and without, pictures to words."""
 
-    def load() -> MMaDA:
-        if not start.is_dir():
-            raise ValueError(f"stage two goes on from stage one, and there is no {start}; train that stage first")
-        before = MMaDA.load(start)
-        shows = MagvitCodec.from_folder(codec)
-        model = new_model(shows, before.tokenizer)
-        model.network.load_state_dict(before.network.state_dict())
-        share_digits(model.network, shows.config.quantiser, fresh=False)
-        return model
-
     first = Phase(
         0,
         THINKING,
@@ -400,5 +426,77 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         first, begin=1600, mixture=LOOKING, sums=0.05, reasoning=0.75, hard=0.5, unread=0.5, louder={"caption": 2.0}
     )
     return replace(
-        _run("mmada.tiny_stage_two", load, (first, last), {"start": start.parent.name}), steps=2750, lr=3e-3, hold=0.3
+        _run("mmada.tiny_stage_two", going_on(start, codec), (first, last), {"start": start.parent.name}),
+        steps=2750,
+        lr=3e-3,
+        hold=0.3,
     )
+
+
+def tiny_stage_two_end(start: Path = STAGE_TWO, codec: Path = CODEC) -> Run:
+    """Stage two to its end: pictures of several things, questions about pictures, answers after a thought."""
+    phase = Phase(
+        0,
+        LAST,
+        captions=0.3,
+        sums=0.1,
+        reasoning=0.7,
+        puzzles=0.25,
+        several=0.85,
+        tangled=0.6,
+        varied=0.02,
+        looked=0.9,
+        blank=0.7,
+        unread=0.5,
+        hard=0.7,
+        louder={"caption": 2.0, "question": 2.0},
+    )
+    return replace(
+        _run("mmada.tiny_stage_two_end", going_on(start, codec), (phase,), {"start": start.parent.name}),
+        steps=2000,
+        lr=2e-3,
+        hold=0.1,
+    )
+
+
+def tiny_stage_two_look(start: Path = STAGE_TWO_END, codec: Path = CODEC) -> Run:
+    """Stage two with thoughts about pictures: what is seen first, then the answer; and three things in a row."""
+    phase = Phase(
+        0,
+        ASKING,
+        captions=0.2,
+        sums=0.1,
+        reasoning=0.65,
+        puzzles=0.25,
+        several=0.85,
+        tangled=0.7,
+        trios=0.5,
+        varied=0.02,
+        looked=0.9,
+        blank=0.7,
+        unread=0.5,
+        hard=0.7,
+        louder={"question": 2.0, "seen": 2.0},
+    )
+    return replace(
+        _run("mmada.tiny_stage_two_look", going_on(start, codec), (phase,), {"start": start.parent.name}),
+        steps=1200,
+        lr=2e-3,
+        hold=0.1,
+    )
+
+
+def going_on(start: Path, codec: Path) -> Callable[[], MMaDA]:
+    """Loads a trained model in a folder for further training, around a codec that may have been trained further."""
+
+    def load() -> MMaDA:
+        if not start.is_dir():
+            raise ValueError(f"a stage goes on from the one before it, and there is no {start}; train that one first")
+        before = MMaDA.load(start)
+        shows = MagvitCodec.from_folder(codec)
+        model = new_model(shows, before.tokenizer)
+        model.network.load_state_dict(before.network.state_dict())
+        share_digits(model.network, shows.config.quantiser, fresh=False)
+        return model
+
+    return load

@@ -40,11 +40,21 @@ def r2i_rows(
 
 
 def mmu_rows(
-    renderer: Renderer, codes: Tensor, questions: Sequence[str], answers: Sequence[str], length: int = 0
+    renderer: Renderer,
+    codes: Tensor,
+    questions: Sequence[str],
+    answers: Sequence[str],
+    length: int = 0,
+    thoughts: Sequence[str] | None = None,
 ) -> Rows:
-    """Answers to questions about pictures. codes (B, N) or (B, h, w)."""
+    """Answers to questions about pictures, after a thought if ``thoughts`` are given. codes (B, N) or (B, h, w)."""
     pictures = codes.flatten(1).tolist()
     scripts = [_asked(question, [picture]) for question, picture in zip(questions, pictures, strict=True)]
+    if thoughts is not None:
+        said = [renderer.thought(text) for text in thoughts]
+        scripts = [
+            _asked(q, [picture], thinks=True, said=t) for q, picture, t in zip(questions, pictures, said, strict=True)
+        ]
     return _words(renderer, scripts, [renderer.ids(answer) for answer in answers], "text", length)
 
 
