@@ -5,10 +5,11 @@ import pytest
 from PIL import Image as pil
 
 import limner
-from limner.bench.world import UNSEEN, _measured_all, ceilings, evaluate, tasks, text_only_tasks, unseen_tasks
+from limner.bench.world import UNSEEN, _measured_all, _readers, ceilings, evaluate, tasks, text_only_tasks, unseen_tasks
 from limner.models.echo import Echo
 from limner.parts import Image
 from limner.world import lessons
+from limner.world.content import Content
 
 
 @pytest.mark.parametrize("group", lessons.GROUPS)
@@ -65,3 +66,10 @@ def test_ceilings_are_what_is_read_back():
     assert kept["codec"] == kept["reader"] == lost["reader"] > 0.9
     assert kept["codec_many"] > 0.9 and kept["codec_still"] > 0.9
     assert lost["codec"] == lost["codec_many"] == lost["codec_still"] == 0
+
+
+def test_two_readers_are_compared_where_both_can_read():
+    cat, dog = Content("copies", (("cat", "red"),), "day"), Content("copies", (("dog", "red"),), "day")
+    found = _readers([(cat, cat), (cat, dog), (None, dog), (cat, cat)])
+    assert found == {"pictures": 4, "unknown": 0.25, "unknown_trained": 0.0, "alike": 2 / 3}
+    assert _readers([]) == {"pictures": 0, "unknown": None, "unknown_trained": None, "alike": None}

@@ -104,3 +104,14 @@ def test_a_batch_depends_on_its_seed_alone():
     run = detector()
     first, second = (next(run.batches(0, 5, 4)) for _ in range(2))
     assert torch.equal(first[0], second[0]) and all(map(torch.equal, first[1], second[1]))
+
+
+def test_the_shipped_detector_reads_what_is_drawn_and_mostly_what_is_worn():
+    rng = random.Random(11)
+    scenes = [random_scene(rng) for _ in range(150)]
+    clean = np.stack([draw.render(scene, 64) for scene in scenes])
+    rough = worn(to_input(clean), torch.Generator().manual_seed(1))
+    rough = ((rough.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    for pictures, least in ((clean, 0.98), (rough, 0.9)):
+        read = [found.content == Content.of(scene) for found, scene in zip(detect(pictures), scenes, strict=True)]
+        assert np.mean(read) >= least

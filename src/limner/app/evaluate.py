@@ -118,6 +118,15 @@ def _print(report: dict[str, Any], model: str) -> None:
     }
     for name, label in notes.items():
         table.add_row(label, _share(report[name]))
+    readers = {
+        "unknown": "pictures the exact reader cannot read",
+        "unknown_trained": "pictures the trained reader cannot read",
+        "alike": "read by both: read alike",
+    }
+    table.add_section()
+    for name, label in readers.items():
+        value = report["readers"][name]
+        table.add_row(label, "" if value is None else f"{value:.2f}")
     Console(width=100).print(table)
 
 

@@ -24,7 +24,7 @@ import torch
 from PIL import Image as pil
 
 from limner.bench.stats import Share, paired, share
-from limner.judges.scenes import agreement, remembering, scene_judge
+from limner.judges.scenes import Reader, agreement, detected, remembering, scene_judge
 from limner.models.base import Model, Reply
 from limner.parts import Image, Sample, Task, Text, user
 from limner.turn import rollout
@@ -149,11 +149,13 @@ def _understand(model: Model, count: int, seed: int, captions: bool) -> tuple[Sh
 
 @dataclass(frozen=True)
 class _Measured:
-    """A group's row; scores [prompt][seed] of agreement and under another prompt's facts; samples for the sheet."""
+    """A group's row; scores [prompt][seed] of agreement and under another prompt's facts; what two readers read in
+    every picture; samples for the sheet."""
 
     row: Row
     agreed: list[list[float | None]]
     crossed: list[list[float | None]]
+    read: list[tuple[Content | None, Content | None]]  # by the exact reader and by the trained one
     shown: list[tuple[Sample, float | None]]
 
 
@@ -172,8 +174,28 @@ def _measured(model: Model, one: _Set, repeats: int, settings: dict[str, Any]) -
         Row(group, kind, share(with_scores), share(without_scores), gain),
         _scores(agree, thought),
         _scores(judge, _shuffled(thought)),
+        _read_twice([sample for row in (*thought, *direct) for sample in row], reader, detected()),
         [(thought[i][0], with_scores[i][0]) for i in range(min(3, len(some)))],
     )
+
+
+def _read_twice(
+    samples: Sequence[Sample], exact: Reader, trained: Reader
+) -> list[tuple[Content | None, Content | None]]:
+    pictures = [np.asarray(sample.image.convert("RGB")) for sample in samples if sample.image is not None]
+    return [(exact(picture), trained(picture)) for picture in pictures]
+
+
+def _readers(read: Sequence[tuple[Content | None, Content | None]]) -> dict[str, Any]:
+    """How the two readers compare: shares of pictures that hold something unknown to the exact one and to the trained
+    one, and, of the pictures that both can read, the share that both read alike."""
+    both = [pair for pair in read if None not in pair]
+    return {
+        "pictures": len(read),
+        "unknown": float(np.mean([exact is None for exact, _ in read])) if read else None,
+        "unknown_trained": float(np.mean([trained is None for _, trained in read])) if read else None,
+        "alike": float(np.mean([exact == trained for exact, trained in both])) if both else None,
+    }
 
 
 _ours: list[Model] = []  # a worker process's own model
@@ -238,12 +260,13 @@ def evaluate(
     sets.append((UNSEEN, "unseen", unseen_tasks(count, test_seed)))
     sets.append((TEXT_ONLY, "reasoning", text_only_tasks(count, test_seed)))
     sets = [each for each in sets if each[2]]
-    rows, agreed, crossed, sheet = [], [], [], []
+    rows, agreed, crossed, read, sheet = [], [], [], [], []
     for index, measured in enumerate(_measured_all(model, sets, repeats, settings, workers)):
         report_progress(sets[index][0], (index + 1) / (len(sets) + 2))
         rows.append(measured.row)
         agreed += measured.agreed
         crossed += measured.crossed
+        read += measured.read
         sheet += measured.shown
     report_progress("questions", len(sets) / (len(sets) + 2))
     asked, asked_rows = _understand(model, count * repeats, test_seed, captions=False)
@@ -264,6 +287,7 @@ def evaluate(
         "shuffled": share(crossed).to_json(),
         "questions": asked.to_json(),
         "captions": captioned.to_json(),
+        "readers": _readers(read),
         "seconds": round(time.perf_counter() - started, 1),
     }
     if out is not None:

@@ -131,8 +131,13 @@ def _codec(trained: nn.Module) -> MagvitCodec:
 
 
 def from_codec(folder: Path) -> MagvitCodec:
-    """A trained codec, frozen, with a new larger decoder whose 8 x 8 layers start as those of the trained one."""
+    """A trained codec, frozen but for its larger decoder: the one it has, or a new one whose 8 x 8 layers start as
+    those of the trained one."""
     trained = MagvitCodec.from_folder(folder)
+    if trained.larger:
+        trained.requires_grad_(False)
+        trained.larger.requires_grad_(True)
+        return trained
     codec = MagvitCodec(replace(TINY, larger={2: TINY_LARGE}))
     codec.load_state_dict(trained.state_dict(), strict=False)
     codec.requires_grad_(False)

@@ -68,7 +68,7 @@ def _finish(model: nn.Module, folder: Path) -> None:
 
 
 def detector() -> Run:
-    """The trained reader: 2,000 updates of 32 pictures."""
+    """The trained reader: 4,000 updates of 32 pictures, some 22 CPU minutes."""
     return Run(
         name="world.detector",
         build=Detector,
@@ -76,11 +76,10 @@ def detector() -> Run:
         batches=each_step(batch),
         optimizer=_optimizer,
         finish=_finish,
-        steps=2000,
+        steps=4000,
         batch_size=32,
         lr=2e-3,
         warmup=50,
         hold=0.4,
         weight_decay=0.01,
-        dtype="bfloat16",
     )
