@@ -114,6 +114,7 @@ def _print(report: dict[str, Any], model: str) -> None:
         "agreement": "thought, plan, picture agree",
         "shuffled": "shuffled prompts (chance)",
         "questions": "questions answered",
+        "questions_thinking": "questions answered after a thought",
         "captions": "captions exact",
     }
     for name, label in notes.items():

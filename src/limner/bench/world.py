@@ -123,8 +123,10 @@ def _means(scores: Sequence[Sequence[float | None]]) -> list[float]:
     return [float(np.mean([s for s in row if s is not None] or [0.0])) for row in scores]
 
 
-def _understand(model: Model, count: int, seed: int, captions: bool) -> tuple[Share, list[dict[str, Any]]]:
-    """Exact answers to questions about clean pictures, or exact captions of them."""
+def _understand(
+    model: Model, count: int, seed: int, captions: bool, think: bool = False
+) -> tuple[Share, list[dict[str, Any]]]:
+    """Exact answers to questions about clean pictures, at once or after a thought, or exact captions of them."""
     rng = random.Random(f"understand/{captions}/{seed}")
     some, wanted, shown = [], [], []
     for index in range(count):
@@ -137,12 +139,15 @@ def _understand(model: Model, count: int, seed: int, captions: bool) -> tuple[Sh
         some.append(Task((user(Image(picture), question),), id=f"q{index}"))
         wanted.append(answer)
         shown.append({"question": question, "wanted": answer})
-    samples = rollout(model, some, model.plan(("text",)), list(range(count)))
+    plan = model.plan(("thinking", "text") if think else ("text",))
+    samples = rollout(model, some, plan, list(range(count)))
     right = []
     for sample, answer, row in zip(samples, wanted, shown, strict=True):
         said = sample.first("text")
         text = said.text if isinstance(said, Text) else ""
         row["said"] = text
+        if think:
+            row["thinking"] = sample.thinking
         right.append([float(say.words(text) == say.words(answer))])
     return share(right), shown
 
@@ -270,6 +275,7 @@ def evaluate(
         sheet += measured.shown
     report_progress("questions", len(sets) / (len(sets) + 2))
     asked, asked_rows = _understand(model, count * repeats, test_seed, captions=False)
+    thought, thought_rows = _understand(model, count * repeats, test_seed, captions=False, think=True)
     report_progress("captions", (len(sets) + 1) / (len(sets) + 2))
     captioned, caption_rows = _understand(model, count * repeats, test_seed, captions=True)
     report = {
@@ -286,12 +292,14 @@ def evaluate(
         "agreement": share(agreed).to_json(),
         "shuffled": share(crossed).to_json(),
         "questions": asked.to_json(),
+        "questions_thinking": thought.to_json(),
         "captions": captioned.to_json(),
         "readers": _readers(read),
         "seconds": round(time.perf_counter() - started, 1),
     }
     if out is not None:
-        _write(out, {**report, "answers": asked_rows[:40], "captioned": caption_rows[:40]}, sheet)
+        looked = {"answers": asked_rows, "answers_thinking": thought_rows, "captioned": caption_rows}
+        _write(out, {**report, **{name: some[:40] for name, some in looked.items()}}, sheet)
     return report
 
 
