@@ -5,7 +5,7 @@ import torch
 
 from limner.codecs.magvit import TINY, MagvitCodec, to_pixels
 from limner.recipes.naming import names
-from limner.recipes.tiny_codec import from_codec, pictures, tiny_codec
+from limner.recipes.tiny_codec import from_codec, pictures, tiny_codec, tiny_codec_large_end
 from limner.world.draw import render
 from limner.world.scene import BACKGROUNDS, COLOURS, KINDS, arrange, random_scene
 
@@ -61,3 +61,14 @@ def test_a_larger_decoder_starts_on_frozen_codes(tmp_path):
     shown.sum().backward()
     assert shown.shape == (1, 3, 128, 128)
     assert all((p.grad is not None) == name.startswith("larger") for name, p in codec.named_parameters())
+
+
+def test_a_larger_decoder_is_trained_on_from_where_it_stands(tmp_path):
+    torch.manual_seed(0)
+    MagvitCodec(TINY).save(tmp_path / "small")
+    first = from_codec(tmp_path / "small")
+    first.save(tmp_path / "large")
+    again = from_codec(tmp_path / "large")
+    assert all(torch.equal(own, again.state_dict()[name]) for name, own in first.state_dict().items())
+    trained = {name.split(".")[0] for name, own in again.named_parameters() if own.requires_grad}
+    assert trained == {"larger"} and tiny_codec_large_end(tmp_path / "large").build().larger

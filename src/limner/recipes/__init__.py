@@ -41,6 +41,7 @@ RECIPES: dict[str, str] = {
     "mmada.stage_3": "limner.recipes.mmada:stage_3",
     "mmada.tiny_codec": "limner.recipes.tiny_codec:tiny_codec",
     "mmada.tiny_codec_large": "limner.recipes.tiny_codec:tiny_codec_large",
+    "mmada.tiny_codec_large_end": "limner.recipes.tiny_codec:tiny_codec_large_end",
     "mmada.tiny_stage_one": "limner.recipes.tiny_mmada:tiny_stage_one",
     "mmada.tiny_stage_two": "limner.recipes.tiny_mmada:tiny_stage_two",
     "mmada.tiny_stage_two_end": "limner.recipes.tiny_mmada:tiny_stage_two_end",

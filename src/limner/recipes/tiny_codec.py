@@ -1,10 +1,11 @@
-"""The picture world's codec, in two runs.
+"""The picture world's codec, in three runs.
 
 ``tiny_codec``: encoder, codes and the 64 px decoder, from nothing. Beside the pixels it learns, from the decoder's last
 features, which kind and colour stands at each code and what the background is: a plain pixel loss cares for areas, and
 four to six small things lose their identity to it. The head that answers is thrown away.
 
-``tiny_codec_large``: a decoder that shows the same codes at 128 px, with everything else frozen.
+``tiny_codec_large``: a decoder that shows the same codes at 128 px, with everything else frozen; and
+``tiny_codec_large_end``, which trains it on.
 """
 
 from __future__ import annotations
@@ -170,12 +171,19 @@ def tiny_codec_large(codec: Path = Path("runs/mmada.tiny_codec/released")) -> Ru
     )
 
 
+def tiny_codec_large_end(codec: Path = Path("runs/mmada.tiny_codec_large/released")) -> Run:
+    """The larger decoder trained on at a lower rate, in bfloat16."""
+    return replace(
+        tiny_codec_large(codec), name="mmada.tiny_codec_large_end", steps=3000, lr=3e-3, hold=0.2, dtype="bfloat16"
+    )
+
+
 def _decode(size: int) -> Callable[[nn.Module, Any, torch.Generator], tuple[Tensor, Mapping[str, float]]]:
     def objective(model: nn.Module, batch: Any, rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Batch: the same scenes at the encoder's size and at ``size``, uint8 (B, H, W, 3) each."""
         small, wanted = batch
         shown, _ = model(to_pixels(small), size)
-        return reconstruction_loss(shown, to_pixels(wanted))
+        return reconstruction_loss(shown.float(), to_pixels(wanted))
 
     return objective
 
