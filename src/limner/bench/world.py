@@ -147,7 +147,7 @@ def _understand(
         text = said.text if isinstance(said, Text) else ""
         row["said"] = text
         if think:
-            row["thinking"] = sample.thinking
+            row["thinking"] = sample.thinking or ""
         right.append([float(say.words(text) == say.words(answer))])
     return share(right), shown
 

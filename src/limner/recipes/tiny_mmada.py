@@ -65,7 +65,17 @@ LOOSE = 0.3  # share of batches of words that have more room than their longest 
 BUCKETS = 4  # rows are sorted by length and given out in so many parts
 DROPPED = 0.02  # share of pictures trained without their prompt, for guidance (which the tiny model hardly needs)
 # Few rows with few hidden words have gradients that are nearly all noise: captions and answers may not shout.
-WEIGHTS = {"t2i": 1.0, "r2i": 1.5, "think": 3.0, "caption": 1.0, "question": 0.5, "lm": 0.5, "said": 0.5, "seen": 1.0, "looks": 1.0}
+WEIGHTS = {
+    "t2i": 1.0,
+    "r2i": 1.5,
+    "think": 3.0,
+    "caption": 1.0,
+    "question": 0.5,
+    "lm": 0.5,
+    "said": 0.5,
+    "seen": 1.0,
+    "looks": 1.0,
+}
 # Without decay the matrices grow by what batches disagree about, until attention is one-hot and nothing new is learned.
 DECAY = 0.5
 NUMBERS = ("sums", "sums", "arithmetic", "word_problem")  # thoughts that are mostly digits
