@@ -228,7 +228,8 @@ def test_files_and_package_stay_small():
     # conversations, in Python, in the terminal and on the page: 1,500 lines of it
     # training over several processes, its checkpoints, and the gate of group learning: 1,100 lines of it
     # edits as a command, and edits and stories of the world measured: 350 lines of it
-    assert 0 < sum(shared) <= 23_950
+    # two readers compared, questions asked after a thought, groups that teach nothing left out: 60 lines of it
+    assert 0 < sum(shared) <= 24_050
 
 
 def test_no_file_is_a_drawer_for_everything():

@@ -80,8 +80,9 @@ COMPANIONS: dict[str, dict[str, Companion]] = {
 
 
 def names() -> list[str]:
-    """The models inside the package, sorted."""
-    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+    """The models inside the package, sorted; other networks, such as the trained reader, are no models."""
+    configs = {path.parent.name: json.loads(path.read_text("utf-8")) for path in PRETRAINED.glob("*/config.json")}
+    return sorted(name for name, config in configs.items() if "family" in config)
 
 
 def find(name_or_path: str | Path) -> Path:

@@ -300,7 +300,9 @@ class GroupLearner(nn.Module):
             for place, (draw, _) in enumerate(self.draws(exercise, now, part)):
                 found = old.new_zeros(len(own), old.shape[2])
                 for rows in self._batches(exercise):
-                    scores = self._score(self.policy, exercise, now, part, draw, rows)
+                    # on the path that an update takes: in bfloat16 some kernels differ where gradients are wanted
+                    with torch.enable_grad():
+                        scores = self._score(self.policy, exercise, now, part, draw, rows).detach()
                     found[[row - own.start for row in rows]] = scores.to(found.dtype)
                 old[place] = workers.joined_rows(found)
 

@@ -446,21 +446,9 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
 def tiny_stage_two_end(start: Path = STAGE_TWO, codec: Path = CODEC) -> Run:
     """Stage two to its end: pictures of several things, questions about pictures, answers after a thought."""
     phase = Phase(
-        0,
-        LAST,
-        captions=0.3,
-        sums=0.1,
-        reasoning=0.7,
-        puzzles=0.25,
-        several=0.85,
-        tangled=0.6,
-        varied=0.02,
-        looked=0.9,
-        blank=0.7,
-        unread=0.5,
-        hard=0.7,
-        louder={"caption": 2.0, "question": 2.0},
-    )
+        0, LAST, captions=0.3, sums=0.1, reasoning=0.7, puzzles=0.25, several=0.85, tangled=0.6, varied=0.02,
+        looked=0.9, blank=0.7, unread=0.5, hard=0.7, louder={"caption": 2.0, "question": 2.0},
+    )  # fmt: skip
     return replace(
         _run("mmada.tiny_stage_two_end", going_on(start, codec), (phase,), {"start": start.parent.name}),
         steps=2000,
@@ -472,22 +460,9 @@ def tiny_stage_two_end(start: Path = STAGE_TWO, codec: Path = CODEC) -> Run:
 def tiny_stage_two_look(start: Path = STAGE_TWO_END, codec: Path = CODEC) -> Run:
     """Stage two with thoughts about pictures: what is seen first, then the answer; and three things in a row."""
     phase = Phase(
-        0,
-        ASKING,
-        captions=0.2,
-        sums=0.1,
-        reasoning=0.65,
-        puzzles=0.25,
-        several=0.85,
-        tangled=0.7,
-        trios=0.5,
-        varied=0.02,
-        looked=0.9,
-        blank=0.7,
-        unread=0.5,
-        hard=0.7,
-        louder={"question": 2.0, "seen": 2.0},
-    )
+        0, ASKING, captions=0.2, sums=0.1, reasoning=0.65, puzzles=0.25, several=0.85, tangled=0.7, trios=0.5,
+        varied=0.02, looked=0.9, blank=0.7, unread=0.5, hard=0.7, louder={"question": 2.0, "seen": 2.0},
+    )  # fmt: skip
     return replace(
         _run("mmada.tiny_stage_two_look", going_on(start, codec), (phase,), {"start": start.parent.name}),
         steps=1200,
