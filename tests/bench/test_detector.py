@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image as pil
 
+import limner
 from limner.bench import detector, run, score, suites
 from limner.bench.detector import ClipColours, Cut, Mask2Former, detections, prepared
 from limner.bench.geneval import COLOURS, Detection, keep
@@ -142,10 +143,10 @@ def test_genevals_prompts_are_judged_by_the_trained_detector_with_the_same_rules
     mask2former, tmp_path, monkeypatch, limit
 ):
     suite = suites.find_suite("geneval")
-    items, model = suite.items(None, limit), Echo()
+    items, model = suite.items(None, limit), Echo() if limit else limner.load("tiny-mmada").model
     plan = model.plan(("image",))
     manifest = run.Manifest(
-        "geneval", run.digest_of_items(items), "echo", "w", 1, False, run.described(plan), len(items)
+        "geneval", run.digest_of_items(items), "a model", "w", 1, False, run.described(plan), len(items)
     )
     run.make(run.plain(model, plan), items, manifest, tmp_path)
     reader = tiny_clip.Reader(tiny_clip._tokenizer())
