@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image as pil
 
+import limner
 from limner.bench import harness
 from limner.bench.harness import Asked
 from limner.models.echo import Echo
@@ -25,6 +26,14 @@ def test_answers_are_cut_at_the_first_end_and_do_not_depend_on_their_neighbours(
     assert several[1] == whole
     assert whole[1] not in several[2] and len(several[2]) <= 4
     assert harness.written(model, [Asked("3 red cats", {"until": ""})]) == [whole]
+
+
+def test_what_a_model_does_not_understand_is_told():
+    model, asked = limner.load("tiny-mmada").model, [Asked("what is 2+3?", {}), Asked("what is a syzygy?", {})]
+    with pytest.warns(UserWarning, match="1 of 2 requests are not understood by the model.*syzygy"):
+        assert harness.written(model, asked)[0] == "5"
+    with pytest.warns(UserWarning, match="1 of 1 requests.*syzygy"):
+        harness.likely(model, [(asked[1], "5")], draws=1)
 
 
 def test_the_likelihood_of_words_from_left_to_right_is_exact_in_one_draw(monkeypatch):

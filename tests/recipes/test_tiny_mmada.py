@@ -5,10 +5,21 @@ import torch
 
 from limner.codecs.magvit import TINY, MagvitCodec
 from limner.models.mmada.digits import digit_features, folded, share_digits
-from limner.recipes.tiny_mmada import ANSWER, THOUGHT, Mixture, Phase, known_content, new_model, teacher_of
+from limner.models.mmada.tokenizer import CLOSE
+from limner.recipes.tiny_mmada import (
+    ANSWER,
+    THOUGHT,
+    Mixture,
+    Phase,
+    new_model,
+    teacher_of,
+    tiny_stage_two,
+    tiny_stage_two_end,
+    tiny_stage_two_look,
+)
 from limner.world import lessons, questions, say
 from limner.world.content import random_content
-from limner.world.splits import FORBIDDEN, may_train
+from limner.world.splits import FORBIDDEN, known_content, may_train
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +64,44 @@ def test_a_batch_has_every_task_and_is_the_same_for_the_same_seed(model):
         assert a.draw.hidden.any(dim=1).all(), "a row without anything hidden teaches nothing"
 
 
+def test_answers_come_after_thoughts_and_after_what_is_seen(model):
+    mixture = Mixture(think=2, said=3, looks=4, seen=5)
+    pieces = {piece.name: piece for piece in teacher_of(model, Phase(0, mixture, unread=1.0))(3)}
+    assert {name: len(piece.values) for name, piece in pieces.items()} == {"think": 5, "said": 3, "looks": 4, "seen": 5}
+    assert [pieces[name].kind for name in ("think", "said", "looks", "seen")] == ["thinking", "text"] * 2
+    assert all(pieces[name].draw.hidden.all() for name in ("looks", "seen")), "unread=1 hides every word"
+    # where an answer follows a thought, the thought is read; where the thought is learned, it is not
+    for name, thoughts in (("said", 1), ("seen", 1), ("looks", 0)):
+        marks = (pieces[name].context.given.before == model.tokenizer.token_to_id(CLOSE)).sum(dim=1)
+        assert (marks == thoughts).all(), name
+    seen = [part.text for part in model.decode("thinking", pieces["looks"].values)]
+    assert all(say.plan_of(text) is not None for text in seen), "what is seen is a plan"
+
+
+def test_three_things_come_as_often_as_a_phase_asks_for(model):
+    def share(trios):
+        teacher = teacher_of(model, Phase(0, Mixture(), several=1.0, tangled=1.0, trios=trios))
+        some = [teacher._lesson(random.Random(seed), "picture").content for seed in range(120)]
+        assert all(may_train(content) for content in some)
+        return sum(content.layout == "trio" for content in some) / 120
+
+    assert share(0.0) < 0.4 < 0.5 < share(0.7) < share(1.0) == 1.0
+
+
+@pytest.mark.parametrize("stage", [tiny_stage_two, tiny_stage_two_end, tiny_stage_two_look])
+def test_a_stage_goes_on_from_the_weights_of_the_one_before(stage, model, tmp_path):
+    model.save(tmp_path / "before")
+    run = stage(tmp_path / "before", tmp_path / "before" / "codec")
+    plain = new_model(model.codec, model.tokenizer)
+    plain.network.load_state_dict(folded(run.build().network))
+    own = model.network.state_dict()
+    assert all(torch.allclose(value, own[name], atol=1e-6) for name, value in plain.network.state_dict().items())
+    with pytest.raises(ValueError, match="no .*nothing; train"):
+        stage(tmp_path / "nothing").build()
+
+
 def test_training_never_reads_the_demonstration_riddle_nor_a_held_out_content(model):
-    teacher = teacher_of(model, Phase(0, Mixture(t2i=8, think=24, lm=8), 0.3, 0.6, 0.5))
+    teacher = teacher_of(model, Phase(0, Mixture(t2i=8, think=24, lm=8, said=8), 0.3, 0.6, 0.5))
     for seed in range(20):
         for piece in teacher(seed):
             for row in piece.context.given.before:

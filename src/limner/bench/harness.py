@@ -8,6 +8,7 @@ exact likelihood; masked words have none, so theirs is a mean over ``draws`` of 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +49,7 @@ def written(
 ) -> list[str]:
     """The model's answer to every request, cut before the first of the options' ``until``; requests with other limits
     are made apart."""
+    _tell(model, requests)
     kinds: tuple[PartKind, ...] = ("thinking", "text") if think else ("text",)
     made = [""] * len(requests)
     for limit in dict.fromkeys(request.limit for request in requests):
@@ -58,6 +60,20 @@ def written(
         for i, sample in zip(chosen, rollout(model, tasks, plan, [seed] * len(tasks), batch=batch), strict=True):
             made[i] = _cut(sample.text or "", requests[i].options.get("until") or ())
     return made
+
+
+def _tell(model: Model, requests: Sequence[Asked]) -> None:
+    """Warn of requests that the model cannot understand: they are answered, and count, but say little."""
+    wrong: list[ValueError] = []
+    for request in requests:
+        try:
+            model.check_prompt(request.task().prompt)
+        except ValueError as error:
+            wrong.append(error)
+    if wrong:
+        warnings.warn(
+            f"{len(wrong)} of {len(requests)} requests are not understood by the model: {wrong[0]}", stacklevel=3
+        )
 
 
 def _cut(text: str, until: str | Sequence[str]) -> str:
@@ -74,6 +90,7 @@ def likely(
     else the mean of ``draws`` estimates. The same draws are used for all, so that answers are compared fairly."""
     if draws < 1:
         raise ValueError(f"draws={draws} must be at least 1")
+    _tell(model, [asked for asked, _ in pairs])
     found: list[float] = []
     for begin in range(0, len(pairs), batch):
         samples = [Answered(asked.task(), (Text(answer),)) for asked, answer in pairs[begin : begin + batch]]

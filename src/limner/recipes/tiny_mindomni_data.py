@@ -19,23 +19,15 @@ from limner.recipes.mindomni import Row
 from limner.recipes.naming import names
 from limner.recipes.tiny_vae import SIZE
 from limner.world import lessons, questions, say
-from limner.world.content import Content, random_content
+from limner.world.content import Content
 from limner.world.draw import to_image
 from limner.world.edits import edit
 from limner.world.scene import Scene
-from limner.world.splits import may_train
+from limner.world.splits import known_content
 
 VARIED = 0.1  # share of scenes that are moved, shrunk and mirrored
 BUCKETS = 4  # rows of words are sorted by length and given out in so many parts
 EXPLICIT = 0.25  # share of stage three's prompts that need no thought, so that they are not forgotten
-
-
-def known_content(rng: random.Random) -> Content:
-    """A random content that training may show."""
-    while True:
-        content = random_content(rng)
-        if may_train(content):
-            return content
 
 
 def scene_of(content: Content, rng: random.Random) -> Scene:

@@ -45,11 +45,11 @@ from limner.train.optim import Optimizers, muon_with_adamw
 from limner.train.run import Run
 from limner.turn import rollout
 from limner.world import lessons, questions, say
-from limner.world.content import Content, random_content
+from limner.world.content import Content
 from limner.world.draw import render
 from limner.world.scene import Scene
 from limner.world.sheet import draw_sheet
-from limner.world.splits import may_train
+from limner.world.splits import known_content
 
 CODEC = PRETRAINED / "tiny-mmada" / "codec"
 STAGE_ONE = Path("runs/mmada.tiny_stage_one/released")
@@ -298,14 +298,6 @@ def drawn(lesson: lessons.Lesson) -> Content:
     """What a picture lesson's picture holds."""
     assert lesson.content is not None, f"{lesson.id} is a lesson in words"
     return lesson.content
-
-
-def known_content(rng: random.Random) -> Content:
-    """A random content that training may show."""
-    while True:
-        content = random_content(rng)
-        if may_train(content):
-            return content
 
 
 def encode_scenes(codec: MagvitCodec, scenes: list[Scene]) -> Tensor:

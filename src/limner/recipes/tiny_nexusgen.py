@@ -41,12 +41,11 @@ from limner.train.optim import Optimizers, muon_with_adamw
 from limner.train.run import Run
 from limner.turn import rollout
 from limner.world import lessons, questions, say
-from limner.world.content import Content, random_content
 from limner.world.draw import to_image
 from limner.world.edits import edit, story
 from limner.world.scene import Scene
 from limner.world.sheet import draw_sheet
-from limner.world.splits import may_train
+from limner.world.splits import known_content
 
 # where each recipe's model stands after its run
 VAE = Path("runs/mindomni.tiny_vae/released")
@@ -79,14 +78,6 @@ class Mixture:
 FIRST = Mixture(caption=40, explicit=24, polish=8, polished=8, change=8, describe=8, question=16)
 BALANCED = Mixture(caption=16, explicit=24, polish=8, polished=8, change=32, story=8, describe=4, tell=4, question=16)
 LAST = Mixture(caption=32, explicit=32, polish=4, polished=8, change=24, story=8, describe=4, tell=4, question=12)
-
-
-def known_content(rng: random.Random) -> Content:
-    """A random content that training may show."""
-    while True:
-        content = random_content(rng)
-        if may_train(content):
-            return content
 
 
 def picture(scene: Scene) -> Image:

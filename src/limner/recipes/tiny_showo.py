@@ -35,7 +35,7 @@ from limner.models.showo.tokenizer import SHORT, find_specials, make_word_tokeni
 from limner.parts import PartKind, Task, user
 from limner.process.base import Context
 from limner.process.noise import Noise
-from limner.recipes.tiny_mmada import CODEC, SAMPLES, TABLES, WIDER, drawn, encode_scenes, known_content
+from limner.recipes.tiny_mmada import CODEC, SAMPLES, TABLES, WIDER, drawn, encode_scenes
 from limner.recipes.tiny_verifier import WORLD
 from limner.train.data import seed_of
 from limner.train.optim import Optimizers, muon_with_adamw
@@ -45,7 +45,7 @@ from limner.world import lessons, questions, say
 from limner.world.check import facts_hold
 from limner.world.content import Content, altered
 from limner.world.sheet import draw_sheet
-from limner.world.splits import may_train
+from limner.world.splits import known_content, may_train
 
 TINY_MMADA = PRETRAINED / "tiny-mmada"
 PLACES = 512  # learned positions, half of them before the part being made

@@ -32,13 +32,14 @@ from limner.judges.words import right_answer, same_answer, well_formed
 from limner.models.mmada.model import MMaDA
 from limner.models.mmada.tokenizer import CLOSE
 from limner.parts import Image, PartKind, Plan, Task, Thinking, user
-from limner.recipes.tiny_mmada import HARD, known_content
+from limner.recipes.tiny_mmada import HARD
 from limner.train.optim import Optimizers, adamw
 from limner.train.run import Run
 from limner.turn import rollout
 from limner.world import lessons, questions, say
 from limner.world.draw import to_image
 from limner.world.sheet import draw_sheet
+from limner.world.splits import known_content
 
 START = PRETRAINED / "tiny-mmada"
 TEMPERATURE = 0.8  # of thoughts and answers; greedy ones would all be the same

@@ -8,11 +8,12 @@ riddle, sum and colour together) of which a share is held out too. ``FORBIDDEN``
 
 from __future__ import annotations
 
+import random
 from functools import cache
 from hashlib import blake2s
 from typing import Any
 
-from limner.world.content import Content
+from limner.world.content import Content, random_content
 from limner.world.scene import COLOURS
 
 SPLITS: tuple[str, ...] = ("train", "new_compositions", "new_wordings", "text_only")
@@ -97,3 +98,11 @@ def held_scene(content: Content) -> bool:
 def may_train(content: Content) -> bool:
     """Whether training may show this content as a picture or a plan."""
     return not novelty_of(content) and not held_scene(content)
+
+
+def known_content(rng: random.Random) -> Content:
+    """A random content that training may show."""
+    while True:
+        content = random_content(rng)
+        if may_train(content):
+            return content

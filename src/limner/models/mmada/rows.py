@@ -48,14 +48,8 @@ def mmu_rows(
     thoughts: Sequence[str] | None = None,
 ) -> Rows:
     """Answers to questions about pictures, after a thought if ``thoughts`` are given. codes (B, N) or (B, h, w)."""
-    pictures = codes.flatten(1).tolist()
-    scripts = [_asked(question, [picture]) for question, picture in zip(questions, pictures, strict=True)]
-    if thoughts is not None:
-        said = [renderer.thought(text) for text in thoughts]
-        scripts = [
-            _asked(q, [picture], thinks=True, said=t) for q, picture, t in zip(questions, pictures, said, strict=True)
-        ]
-    return _words(renderer, scripts, [renderer.ids(answer) for answer in answers], "text", length)
+    pictures = [[picture] for picture in codes.flatten(1).tolist()]
+    return _answers(renderer, questions, pictures, thoughts, answers, length)
 
 
 def mmu_think_rows(
@@ -75,10 +69,20 @@ def lm_rows(
     length: int = 0,
 ) -> Rows:
     """Answers to plain questions, after a thought if ``thoughts`` are given."""
-    scripts = [_asked(question) for question in questions]
-    if thoughts is not None:
-        said = [renderer.thought(text) for text in thoughts]
-        scripts = [_asked(q, thinks=True, said=t) for q, t in zip(questions, said, strict=True)]
+    return _answers(renderer, questions, [[]] * len(questions), thoughts, answers, length)
+
+
+def _answers(
+    renderer: Renderer,
+    questions: Sequence[str],
+    pictures: Sequence[Sequence[Ids]],
+    thoughts: Sequence[str] | None,
+    answers: Sequence[str],
+    length: int,
+) -> Rows:
+    said = [None] * len(questions) if thoughts is None else [renderer.thought(text) for text in thoughts]
+    rows = zip(questions, pictures, said, strict=True)
+    scripts = [_asked(question, seen, thinks=thoughts is not None, said=thought) for question, seen, thought in rows]
     return _words(renderer, scripts, [renderer.ids(answer) for answer in answers], "text", length)
 
 
