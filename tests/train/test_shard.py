@@ -26,6 +26,8 @@ SHORT = (
     "rgpo.mindomni",
 )
 pytestmark = pytest.mark.timeout(1800)  # many small messages between processes: slow where cores are busy
+# DPO's numbers are 0.1 times differences of log-probabilities of up to 2,200, of which float32 keeps 1.2e-7
+ROUNDED = {"dpo": 0.1 * 2200 * 1.2e-7}
 CLOCK = ("samples_per_second", "cpu_seconds", "wall_seconds")
 
 
@@ -40,12 +42,12 @@ def start_of(name: str) -> dict[str, torch.Tensor]:
 
 
 def same(one: Path, two: Path, name: str) -> None:
-    """Weights to 1e-6 of their size and 1e-5 of the way they went (two updates from the start), and all numbers: to
-    1e-5, or to 5e-6 where they are the difference of two sums over hundreds of values."""
+    """Weights to 1e-6 of their size and 1e-5 of the way they went (two updates from the start), and all numbers to
+    1e-5 or ``ROUNDED``."""
     of_size, of_way = sharded.apart(sharded.weights(two), sharded.weights(one), start_of(name))
     assert of_size < 1e-6 and of_way < 1e-5
     for a, b in zip(lines(one), lines(two), strict=True):
-        assert b == pytest.approx(a, rel=1e-5, abs=5e-6)
+        assert b == pytest.approx(a, rel=1e-5, abs=ROUNDED.get(name.split(".")[0], 1e-6))
 
 
 @pytest.fixture(scope="module")
