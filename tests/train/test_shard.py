@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import random
 import shutil
+import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,3 +175,34 @@ def test_four_processes_hold_two_copies_in_two_parts(tmp_path: Path, alone: Call
     sharded.several({name: tmp_path / name for name in names}, processes=4)
     for name in names:
         same(alone("sft.mmada.micro_batches=4"), tmp_path / name, name)
+
+
+def killed(folder: Path, name: str, seconds: float) -> bool:
+    """Two processes do a job and are killed together after so long; whether they were still at it."""
+    child = os.fork()
+    if not child:
+        os.setsid()  # a group of their own, which dies as one
+        try:
+            sharded.several({name: folder})
+        finally:
+            os._exit(0)
+    time.sleep(seconds)
+    os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_killed_at_any_moment_go_on_to_the_same_bits(tmp_path: Path) -> None:
+    name, rng, early = "sft.mmada.steps=6.checkpoint_every=1", random.Random(0), 0
+    begin = time.monotonic()
+    sharded.several({name: tmp_path / "whole"})
+    took = time.monotonic() - begin
+    wanted = sharded.weights(tmp_path / "whole")
+    for moment in range(10):
+        folder = tmp_path / f"killed-{moment}"
+        early += killed(folder, name, rng.uniform(0.1, 1.0) * took)
+        sharded.several({name: folder})
+        found = sharded.weights(folder)
+        assert found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in wanted)
+        assert not list((folder / "checkpoints").glob(".partial-*"))
+    assert early > 5, "most of them were killed before they were done"
