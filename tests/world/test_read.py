@@ -41,6 +41,12 @@ def test_two_thousand_scenes_are_read_back_exactly():
     assert differing(1, 2_000) == []
 
 
+def test_a_picture_whose_shift_looks_like_blur_is_read_exactly():
+    """The one of a hundred thousand that was read a pixel too high."""
+    scene = Scene("snow", (Thing(y=33, x=31, half=19, kind="opera house", colour="blue", flip=False),))
+    assert read(draw.render(scene, 64)).scene == scene
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_scenes_are_read_back_exactly():
     assert differing(2, 100_000) == []
