@@ -48,6 +48,7 @@ def test_a_picture_whose_shift_looks_like_blur_is_read_exactly():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # ten minutes of processor time
 def test_a_hundred_thousand_scenes_are_read_back_exactly():
     assert differing(2, 100_000) == []
 
