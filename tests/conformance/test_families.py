@@ -2,6 +2,8 @@
 
 import copy
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -56,6 +58,20 @@ def test_a_row_alone_equals_the_row_in_a_batch(case, chance):
         assert rollout(case.model, [task], plan, [seed]) == [together[row]]
     backwards = rollout(case.model, case.tasks[::-1], plan, case.seeds[::-1], batch=2)
     assert backwards[::-1] == together
+
+
+def test_threads_that_reply_at_once_reply_as_each_alone(case):
+    before = sys.getswitchinterval()
+    seeds = [tuple(seed + offset for seed in case.seeds) for offset in (0, 100, 200)]
+    alone = [case.samples(seeds=some) for some in seeds]
+    sys.setswitchinterval(1e-5)  # threads come between each other as often as can be
+    try:
+        with ThreadPoolExecutor(len(seeds)) as threads:
+            together = list(threads.map(lambda some: case.samples(seeds=some), seeds))
+    finally:
+        sys.setswitchinterval(before)
+    for own, others in zip(alone, together, strict=True):
+        assert [sample.reply for sample in own] == [sample.reply for sample in others]
 
 
 def test_likelihoods_do_not_depend_on_the_batch(case):

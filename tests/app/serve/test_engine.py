@@ -3,11 +3,13 @@
 import threading
 
 import pytest
+import torch
 from live import PATIENCE, Held, until
 
-from limner.app.serve.engine import APART, Engine
+from limner.app.serve.engine import APART, CORES, STEPPERS, Engine, steppers_for
 from limner.app.serve.events import Done, Failed, Preview, Words
 from limner.app.serve.jobs import Busy, Choosing, Closing, Job, shown_steps
+from limner.app.serve.lanes import Lane
 from limner.request import Request
 
 
@@ -36,7 +38,16 @@ def job(request, *seeds, **options):
 
 @pytest.fixture
 def engine(models, request):
-    made = Engine(models[getattr(request, "param", "masked")], rows=8, queue=8)
+    made = Engine(models[getattr(request, "param", "masked")], rows=8, queue=8, steppers=1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def busy(models, request):
+    """An engine of three steppers, all of which wait for work."""
+    made = Engine(models[getattr(request, "param", "masked")], rows=8, queue=32, steppers=3)
+    until(lambda: all(made._idle))
     yield made
     made.close()
 
@@ -67,6 +78,96 @@ def test_rows_made_together_have_the_bytes_of_rows_alone(engine, held, models):
             if alone.image is not None:
                 assert done.answer.png() == alone.png()
     assert engine.inside == 0
+
+
+@pytest.mark.parametrize("busy", ["echo", "masked", "flow"], indirect=True)
+def test_rows_of_several_steppers_have_the_bytes_of_rows_alone(busy):
+    wishes = [DRAW, TWO, Request("say", "a red cat", False), Request("generate", "a red cat", False)]
+    jobs = [job(wish, seed) for seed in range(6) for wish in wishes]
+    for each, _ in jobs:
+        busy.submit(each)
+    for each, heard in jobs:
+        assert heard.over.wait(PATIENCE)
+        (alone,) = busy.limner.answer(each.request, each.seeds)
+        answer = heard.of(Done)[0].answer
+        assert (answer.thinking, answer.text) == (alone.thinking, alone.text)
+        assert alone.image is None or answer.png() == alone.png()
+    assert busy.inside == 0
+
+
+def test_steppers_step_at_the_same_time_and_share_what_waits(busy, monkeypatch):
+    meeting, step, lanes = threading.Barrier(3, timeout=PATIENCE), Lane.step, []
+
+    def meets(lane):
+        lanes.append((lane.process, len(lane.rows)))
+        meeting.wait()  # nobody gets on before all three are here
+        step(lane)
+
+    monkeypatch.setattr(Lane, "step", meets)
+    each, heard = job(Request("generate", "a red cat", False, steps=3), *range(6))
+    busy.submit(each)
+    assert heard.over.wait(PATIENCE) and len(heard.of(Done)) == 6
+    assert {rows for _, rows in lanes} == {2} and len({id(process) for process, _ in lanes}) == 3
+
+
+def test_one_answer_after_another_comes_from_one_stepper(busy, monkeypatch):
+    threads, step = set(), Lane.step
+
+    def noted(lane):
+        threads.add(threading.current_thread().name)
+        step(lane)
+
+    monkeypatch.setattr(Lane, "step", noted)
+    for seed in range(5):
+        each, heard = job(Request("generate", "a red cat", False), seed)
+        busy.submit(each)
+        assert heard.over.wait(PATIENCE)
+        until(lambda: all(busy._idle))
+    assert len(threads) == 1
+
+
+def test_steppers_have_no_more_rows_together_than_one_would(busy, monkeypatch):
+    held = Held(monkeypatch)
+    each, heard = job(DRAW, *range(20))
+    busy.submit(each)
+    until(lambda: busy.in_work == 8)
+    held.go(3)
+    until(lambda: held.steps == 3)
+    assert [sum(len(lane.rows) for lane in lanes) for lanes in busy._lanes] == [3, 3, 2]
+    held.go()
+    assert heard.over.wait(PATIENCE) and busy.inside == 0
+
+
+def test_who_leaves_several_steppers_is_in_no_step_that_begins_later(busy, monkeypatch):
+    stays, heard = job(DRAW, 0, 1, 2, 3)
+    leaves, left = job(TWO, 4, 5, 6, 7)
+    steps, step, lock = [], Lane.step, threading.Lock()
+
+    def counted(lane):
+        with lock:
+            steps.append((id(lane), sum(row.job.gone for row in lane.rows)))
+            if len(steps) == 6:
+                leaves.cancel()
+        step(lane)
+
+    monkeypatch.setattr(Lane, "step", counted)
+    busy.submit(stays)
+    busy.submit(leaves)
+    assert heard.over.wait(PATIENCE)
+    until(lambda: busy.inside == 0)
+    assert leaves.gone and not left.of(Done)
+    # a step of each of the others may have been about to begin
+    assert sum(gone > 0 for _, gone in steps) <= 2
+
+
+def test_there_are_as_many_steppers_as_steps_fit_into_the_cores():
+    assert torch.get_num_threads() == 1 and steppers_for(torch.device("cpu")) == min(STEPPERS, CORES)
+    torch.set_num_threads(CORES)
+    try:
+        assert steppers_for(torch.device("cpu")) == 1
+    finally:
+        torch.set_num_threads(1)
+    assert steppers_for(torch.device("cuda")) == 1
 
 
 def test_requests_that_wait_step_together(engine, held):

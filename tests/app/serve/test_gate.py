@@ -150,7 +150,7 @@ def test_a_client_that_goes_away_frees_its_place(models, stream, monkeypatch):
             with socket.create_connection(("127.0.0.1", live.port)) as client:
                 client.sendall(_asked(BODY | {"stream": stream}))
                 until(lambda: engine.in_work == 1)
-                (job,) = {row.job for lane in engine._lanes for row in lane.rows}
+                (job,) = {row.job for row in engine._stepping()}
                 assert not job.gone
             until(lambda: job.gone)
             before = held.steps
@@ -169,7 +169,7 @@ def test_a_stream_that_openais_client_closes_frees_its_place(models, monkeypatch
             stream = client.images.generate(**BODY, stream=True)
             until(lambda: engine.in_work == 1)
             stream.close()
-            (job,) = {row.job for lane in engine._lanes for row in lane.rows}
+            (job,) = {row.job for row in engine._stepping()}
             until(lambda: job.gone)
             held.go(1)
             until(lambda: engine.inside == 0)

@@ -1,9 +1,10 @@
 """One model and all that is asked of it: rows of many requests step together, and leave as they end.
 
-A few threads share a model. The stepper takes rows that wait for the same kind of part, with the same ask, as one lane,
-and has every lane step once in turn. Painters turn finished values into pictures meanwhile. What is more than rows
-of a plan (windows of an altered picture, blanks, a search with a verifier) runs apart, in threads that take turns
-with the stepper before every step. A row alone has the bytes of the row in a batch, so who else asks changes nothing.
+A few threads share a model, which none of them changes. A stepper takes rows that wait for the same kind of part, with
+the same ask, as one lane, and has each of its lanes step once in turn. Painters turn finished values into pictures
+meanwhile. What is more than rows of a plan (windows of an altered picture, blanks, a search with a verifier) runs
+apart, in threads that take turns with the steppers before every step. A row alone has the bytes of the row in a batch,
+so who else asks, and which stepper takes it, changes nothing.
 """
 
 from __future__ import annotations
@@ -35,21 +36,28 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 APART = 3  # jobs that run apart at a time
-PAINTERS = min(4, os.cpu_count() or 1)
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PAINTERS = min(4, CORES)
+STEPPERS = 4  # at most: more of them would be in each other's way between the operations of a small model
 PACE = 0.1  # weight of the latest row in the mean seconds between finished rows
 LONGEST_WAIT = 60  # seconds that a client is told to wait at most
 
 
 class Engine:
-    """A model at work for many. ``rows`` step at the same time at most, ``queue`` more may wait."""
+    """A model at work for many. ``rows`` step at the same time at most, ``queue`` more may wait. ``steppers`` threads
+    share the rows evenly (0: as many as `steppers_for` says)."""
 
-    def __init__(self, limner: Limner, *, rows: int = 16, queue: int = 128, meter: Meter | None = None) -> None:
+    def __init__(
+        self, limner: Limner, *, rows: int = 16, queue: int = 128, meter: Meter | None = None, steppers: int = 0
+    ) -> None:
         self.limner, self.rows, self.queue = limner, rows, queue
         self.meter = meter if meter is not None else Meter()
-        self.turns = Turns()
+        count = min(rows, steppers or steppers_for(limner.model.device))
+        self.turns = Turns(count)
         self._bell = threading.Condition()
         self._waiting: deque[Row] = deque()
-        self._lanes: list[Lane] = []
+        self._lanes: list[list[Lane]] = [[] for _ in range(count)]  # of each stepper, changed by it alone
+        self._idle = [False] * count  # whether each stepper has nothing to do
         self._inside = 0  # rows that were let in and have not ended
         self._closed = False
         self._pace, self._last_end = 1.0, 0.0
@@ -59,8 +67,9 @@ class Engine:
         self._painter = itertools.count()
         # what is made of a row is painted by one thread, in its order
         self._painters = [ThreadPoolExecutor(1, thread_name_prefix=f"paint {name}") for _ in range(PAINTERS)]
-        makers = [(self._run, "step"), *[(self._run_apart, "apart")] * APART]
-        self._threads = [threading.Thread(target=run, name=f"{kind} {name}", daemon=True) for run, kind in makers]
+        shares = [(number, rows // count + (number < rows % count)) for number in range(count)]
+        makers = [(self._run, share, "step") for share in shares] + [(self._run_apart, (), "apart")] * APART
+        self._threads = [threading.Thread(target=t, args=a, name=f"{k} {name}", daemon=True) for t, a, k in makers]
         for thread in self._threads:
             thread.start()
 
@@ -100,7 +109,7 @@ class Engine:
     @property
     def in_work(self) -> int:
         """Rows that step."""
-        return sum(len(lane.rows) for lane in list(self._lanes))
+        return len(self._stepping())
 
     def close(self) -> None:
         """Give everything up and end the threads."""
@@ -108,8 +117,8 @@ class Engine:
             if self._closed:
                 return
             self._closed = True
-            jobs = {row.job for row in self._waiting} | {row.job for lane in self._lanes for row in lane.rows}
-            jobs |= self._apart | {job for job, _ in self._line}
+            jobs = {row.job for row in self._waiting} | self._apart | {job for job, _ in self._line}
+            jobs |= {row.job for row in self._stepping()}
             self._bell.notify_all()
         for job in jobs:
             job.fail(Closing())
@@ -118,37 +127,46 @@ class Engine:
         for painter in self._painters:
             painter.shutdown(cancel_futures=True)
 
-    # the stepper
+    # the steppers
 
-    def _run(self) -> None:
+    def _stepping(self) -> list[Row]:
+        return [row for lanes in self._lanes for lane in list(lanes) for row in lane.rows]
+
+    def _run(self, number: int, most: int) -> None:
+        """What a stepper does: take rows that wait, as long as it has no more than ``most``, and step its lanes."""
+        lanes = self._lanes[number]
         while True:
             with self._bell:
-                self._bell.wait_for(lambda: self._closed or self._waiting or self._lanes)
+                self._idle[number] = True
+                # the first idle ones take what waits: one answer after another comes from one thread, which is a little
+                # quicker than from threads by turns
+                self._bell.wait_for(lambda: self._closed or lanes or len(self._waiting) > sum(self._idle[:number]))
+                self._idle[number] = False
                 if self._closed:
                     return
-                fresh = self._admitted()
+                fresh = self._admitted(most - sum(len(lane.rows) for lane in lanes))
             for rows in fresh:
-                self._begin(rows)
-            self._step()
+                self._begin(lanes, rows)
+            self._step(lanes)
 
-    def _step(self) -> None:
+    def _step(self, lanes: list[Lane]) -> None:
         """One step of every lane, the youngest first; some wait until others have caught up, and go on with them."""
-        for lane in sorted(self._lanes, key=lambda lane: lane.state.step):
+        for lane in sorted(lanes, key=lambda lane: lane.state.step):
             self._end(lane.drop_gone())
-            if any(lane.waits_for(other) for other in self._lanes if other.rows):
+            if any(lane.waits_for(other) for other in lanes if other.rows):
                 lane.patience -= 1
                 continue
             self._advance(lane)
-            for other in self._lanes:
+            for other in lanes:
                 if other is not lane and other.rows and lane.rows:
                     self.meter.count("joined", other.join(lane))
-        self._lanes = [lane for lane in self._lanes if lane.rows]
+        lanes[:] = [lane for lane in lanes if lane.rows]
 
-    def _admitted(self) -> list[list[Row]]:
-        """Rows that wait and for which there is room, in groups with the same ask."""
+    def _admitted(self, room: int) -> list[list[Row]]:
+        """Rows that wait and for which a stepper has room, in groups with the same ask; idle steppers get as many."""
         self._clear()
         waiting = list(self._waiting)
-        room = self.rows - self.in_work
+        room = min(room, math.ceil(len(waiting) / (1 + sum(self._idle))))
         groups: list[list[Row]] = []
         while waiting and room > 0:
             ask = waiting[0].ask
@@ -166,18 +184,18 @@ class Engine:
         self._end([row for job, rows in self._line if job.gone for row in rows])
         self._line = deque((job, rows) for job, rows in self._line if not job.gone)
 
-    def _begin(self, rows: Sequence[Row]) -> None:
+    def _begin(self, lanes: list[Lane], rows: Sequence[Row]) -> None:
         try:
             with self.turns.mine():
                 lane = Lane.of(self.limner.model, rows[0].ask, rows)
         except Exception as error:
             if len(rows) > 1:  # the fault of one must not be that of all
                 for row in rows:
-                    self._begin([row])
+                    self._begin(lanes, [row])
             else:
                 self._fail(rows, error)
             return
-        self._lanes.append(lane)
+        lanes.append(lane)
         self._let_go(lane)
 
     def _advance(self, lane: Lane) -> None:
@@ -345,3 +363,9 @@ class Engine:
     def _wait(self) -> int:
         """Seconds after which some of those who wait are likely to have gone."""
         return max(1, min(LONGEST_WAIT, math.ceil(self._pace * self.rows)))
+
+
+def steppers_for(device: torch.device) -> int:
+    """How many steppers keep a machine busy: as many as there are times that the threads of one step (OMP_NUM_THREADS)
+    fit into its cores; one where the steps are an accelerator's."""
+    return max(1, min(STEPPERS, CORES // torch.get_num_threads())) if device.type == "cpu" else 1

@@ -9,18 +9,19 @@ from contextlib import contextmanager
 
 
 class Turns:
-    """A lock that is fair: whoever waited longest has it next, so no thread can keep another out by coming back."""
+    """A fair lock that ``places`` threads may hold at a time: whoever waited longest has it next, so no thread can keep
+    another out by coming back."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = 1) -> None:
         self._lock = threading.Lock()
-        self._taken = False
+        self._free = places
         self._line: deque[threading.Event] = deque()
 
     def take(self) -> None:
         """Wait for one's turn."""
         with self._lock:
-            if not self._taken:
-                self._taken = True
+            if self._free:
+                self._free -= 1
                 return
             mine = threading.Event()
             self._line.append(mine)
@@ -32,7 +33,7 @@ class Turns:
             if self._line:
                 self._line.popleft().set()
             else:
-                self._taken = False
+                self._free += 1
 
     @contextmanager
     def mine(self) -> Iterator[None]:
