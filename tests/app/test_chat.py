@@ -277,7 +277,7 @@ def test_a_person_talks_stops_a_reply_is_told_what_was_wrong_and_goes_on(termina
     here.wait_for("you ")
     here.say("hal")
     here.wait_for("hal")
-    # Ctrl-C at the prompt drops the line; one that comes while Python's readline takes in a letter waits for the next key
+    # Ctrl-C at the prompt drops the line; one that comes while readline takes in a letter waits for the next key
     here.press_until("\x03", "you ")
     here.say("/history\n")
     assert "hal" not in here.wait_for("seed 1")
