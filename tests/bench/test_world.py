@@ -5,10 +5,20 @@ import pytest
 from PIL import Image as pil
 
 import limner
-from limner.bench.world import UNSEEN, _measured_all, _readers, ceilings, evaluate, tasks, text_only_tasks, unseen_tasks
+from limner.bench.world import (
+    UNSEEN,
+    _measured_all,
+    _readers,
+    ceilings,
+    evaluate,
+    number_riddle_tasks,
+    tasks,
+    text_only_tasks,
+    unseen_tasks,
+)
 from limner.models.echo import Echo
 from limner.parts import Image
-from limner.world import lessons
+from limner.world import facts, lessons, say
 from limner.world.content import Content
 
 
@@ -29,6 +39,12 @@ def test_unseen_pairs_are_single_things_in_a_colour_training_never_shows():
 def test_text_only_prompts_rest_on_a_fact_that_no_training_picture_shows():
     some = text_only_tasks(20, 0)
     assert len(some) == 20 and all("text_fact" in task.tags for task in some)
+
+
+def test_in_number_riddles_a_number_decides():
+    some = number_riddle_tasks(20, 0)
+    names = {name for trait in facts.TRAITS.values() for name in (trait.one, trait.many)}
+    assert len(some) == 20 and all(names & set(say.words(task.prompt[0].text)) for task in some)
 
 
 def test_processes_that_share_the_groups_find_what_one_finds():

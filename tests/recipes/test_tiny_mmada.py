@@ -7,16 +7,14 @@ from limner.codecs.magvit import TINY, MagvitCodec
 from limner.models.mmada.digits import digit_features, folded, share_digits
 from limner.models.mmada.tokenizer import CLOSE
 from limner.recipes.tiny_mmada import (
-    ANSWER,
-    THOUGHT,
-    Mixture,
-    Phase,
     new_model,
-    teacher_of,
     tiny_stage_two,
+    tiny_stage_two_ask,
     tiny_stage_two_end,
     tiny_stage_two_look,
+    tiny_stage_two_polish,
 )
+from limner.recipes.tiny_mmada_data import ANSWER, THOUGHT, Mixture, Phase, drawn, teacher_of
 from limner.world import lessons, questions, say
 from limner.world.content import random_content
 from limner.world.splits import FORBIDDEN, known_content, may_train
@@ -65,13 +63,17 @@ def test_a_batch_has_every_task_and_is_the_same_for_the_same_seed(model):
 
 
 def test_answers_come_after_thoughts_and_after_what_is_seen(model):
-    mixture = Mixture(think=2, said=3, looks=4, seen=5)
+    mixture = Mixture(think=2, said=3, looks=4, seen=5, told=6)
     pieces = {piece.name: piece for piece in teacher_of(model, Phase(0, mixture, unread=1.0))(3)}
-    assert {name: len(piece.values) for name, piece in pieces.items()} == {"think": 5, "said": 3, "looks": 4, "seen": 5}
-    assert [pieces[name].kind for name in ("think", "said", "looks", "seen")] == ["thinking", "text"] * 2
-    assert all(pieces[name].draw.hidden.all() for name in ("looks", "seen")), "unread=1 hides every word"
+    assert {name: len(piece.values) for name, piece in pieces.items()} == {
+        "think": 5, "said": 3, "looks": 4, "seen": 5, "told": 6
+    }  # fmt: skip
+    assert [pieces[name].kind for name in ("think", "said", "looks", "seen", "told")] == [
+        "thinking", "text", "thinking", "text", "text"
+    ]  # fmt: skip
+    assert all(pieces[name].draw.hidden.all() for name in ("looks", "seen", "told")), "unread=1 hides every word"
     # where an answer follows a thought, the thought is read; where the thought is learned, it is not
-    for name, thoughts in (("said", 1), ("seen", 1), ("looks", 0)):
+    for name, thoughts in (("said", 1), ("seen", 1), ("told", 1), ("looks", 0)):
         marks = (pieces[name].context.given.before == model.tokenizer.token_to_id(CLOSE)).sum(dim=1)
         assert (marks == thoughts).all(), name
     seen = [part.text for part in model.decode("thinking", pieces["looks"].values)]
@@ -88,7 +90,20 @@ def test_three_things_come_as_often_as_a_phase_asks_for(model):
     assert share(0.0) < 0.4 < 0.5 < share(0.7) < share(1.0) == 1.0
 
 
-@pytest.mark.parametrize("stage", [tiny_stage_two, tiny_stage_two_end, tiny_stage_two_look])
+def test_a_phase_says_what_is_asked_of_pictures_and_what_lies_inside_what(model):
+    teacher = teacher_of(model, Phase(0, Mixture(), several=1.0, tangled=1.0, inside=1.0, topics=("is_placed",)))
+    rng = random.Random(1)
+    assert {drawn(teacher._lesson(rng, "picture")).layout for _ in range(20)} == {"inside"}
+    for _ in range(20):
+        content, (question, answer) = teacher._question(rng)
+        assert content.layout != "copies" and question.startswith("is the ") and answer in ("yes", "no")
+    topics = {questions.ask(known_content(rng), rng)[0].split()[0] for _ in range(60)}
+    assert len(topics) > 2, "without topics all that fit are asked"
+
+
+@pytest.mark.parametrize(
+    "stage", [tiny_stage_two, tiny_stage_two_end, tiny_stage_two_look, tiny_stage_two_ask, tiny_stage_two_polish]
+)
 def test_a_stage_goes_on_from_the_weights_of_the_one_before(stage, model, tmp_path):
     model.save(tmp_path / "before")
     run = stage(tmp_path / "before", tmp_path / "before" / "codec")

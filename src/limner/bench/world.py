@@ -38,6 +38,8 @@ Progress = Callable[[str, float], None]  # (what is being done, share done)
 PROMPTS, SEEDS, QUICK_PROMPTS = 100, 4, 10
 UNSEEN = "unseen_colour"  # the tag of prompts with a colour and kind never shown together
 TEXT_ONLY = "text_only"
+NUMBER_RIDDLE = "number_riddle"
+BESIDE = (NUMBER_RIDDLE, TEXT_ONLY)  # rows of a part of the reasoning prompts, which their mean does not count again
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,13 @@ def tasks(group: str, split: str, count: int, seed: int) -> list[Task]:
 def unseen_tasks(count: int, seed: int) -> list[Task]:
     """Single things in a colour that training never shows them in."""
     return _collect(UNSEEN, lambda rng: lessons.lesson("single", rng, "new_compositions"), UNSEEN, count, seed)
+
+
+def number_riddle_tasks(count: int, seed: int) -> list[Task]:
+    """Riddles in which a number decides: ``an animal with (2+2) legs``."""
+    return _collect(
+        NUMBER_RIDDLE, lambda rng: lessons.lesson("riddle", rng, "new_compositions"), "by_number", count, seed
+    )
 
 
 def text_only_tasks(count: int, seed: int) -> list[Task]:
@@ -263,6 +272,7 @@ def evaluate(
     names += [(group, "reasoning", split) for group in lessons.REASONING]
     sets = [(g, kind, tasks(g, s, count, test_seed)) for g, kind, s in names]
     sets.append((UNSEEN, "unseen", unseen_tasks(count, test_seed)))
+    sets.append((NUMBER_RIDDLE, "reasoning", number_riddle_tasks(count, test_seed)))
     sets.append((TEXT_ONLY, "reasoning", text_only_tasks(count, test_seed)))
     sets = [each for each in sets if each[2]]
     rows, agreed, crossed, read, sheet = [], [], [], [], []
@@ -304,7 +314,7 @@ def evaluate(
 
 
 def _mean(rows: Sequence[Row], kind: str) -> dict[str, float | None]:
-    chosen = [row for row in rows if row.kind == kind and row.group != TEXT_ONLY]
+    chosen = [row for row in rows if row.kind == kind and row.group not in BESIDE]
     out: dict[str, float | None] = {"thinking": None, "direct": None}
     if chosen:
         out["thinking"] = round(float(np.mean([row.thinking.mean for row in chosen if row.thinking])), 4)

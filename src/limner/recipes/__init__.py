@@ -46,6 +46,8 @@ RECIPES: dict[str, str] = {
     "mmada.tiny_stage_two": "limner.recipes.tiny_mmada:tiny_stage_two",
     "mmada.tiny_stage_two_end": "limner.recipes.tiny_mmada:tiny_stage_two_end",
     "mmada.tiny_stage_two_look": "limner.recipes.tiny_mmada:tiny_stage_two_look",
+    "mmada.tiny_stage_two_ask": "limner.recipes.tiny_mmada:tiny_stage_two_ask",
+    "mmada.tiny_stage_two_polish": "limner.recipes.tiny_mmada:tiny_stage_two_polish",
     "mmada.tiny_unigrpo": "limner.recipes.tiny_unigrpo:tiny_unigrpo",
     "nexusgen.reader_one": "limner.recipes.nexusgen:reader_one",
     "nexusgen.reader_two": "limner.recipes.nexusgen:reader_two",

@@ -3,9 +3,9 @@
 ``tiny_stage_one``: words, as the published model starts from a trained language model; then captions to pictures and
 pictures to words as well. ``tiny_stage_two``: mixed long chain-of-thought, that is thinking then picture, and thinking
 alone. About a third of the reasoning pictures come without their thought, so that a comparison with thinking switched
-off is fair. ``tiny_stage_two_end``: the same at a lower rate, with most rows for what was learned least;
-``tiny_stage_two_look``: then with thoughts about pictures that are looked at. All see only what ``limner.world.splits``
-lets training see.
+off is fair. Then the same at lower rates, with most rows for what was learned least: ``tiny_stage_two_end``,
+``tiny_stage_two_look`` with thoughts about pictures that are looked at, ``tiny_stage_two_ask`` for whether what is
+asked agrees with what is seen, ``tiny_stage_two_polish``. All see only what ``limner.world.splits`` lets training see.
 
 Things first stand where they always stand; stage two moves, shrinks and mirrors some, which costs more training to
 learn than it looks, and which methods that compare several pictures of one prompt need.
@@ -17,72 +17,54 @@ long as their longest, because filler teaches nothing.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from limner.algorithms.sft import Piece, sft
 from limner.catalog import PRETRAINED
-from limner.codecs.magvit import MagvitCodec, to_pixels
+from limner.codecs.magvit import MagvitCodec
 from limner.models.mmada.config import MMaDAConfig, small
 from limner.models.mmada.digits import folded, share_digits
 from limner.models.mmada.model import MMaDA
-from limner.models.mmada.render import Renderer
-from limner.models.mmada.rows import lm_rows, mmu_rows, mmu_think_rows, r2i_rows, t2i_rows, think_rows
 from limner.models.mmada.tokenizer import find_specials, make_word_tokenizer
 from limner.parts import PartKind, Task, user
-from limner.process.base import Context
-from limner.process.noise import Noise
+from limner.recipes.tiny_mmada_data import (
+    ANSWER,
+    LAST_HARD,
+    THOUGHT,
+    TOPICS,
+    UNSURE,
+    WEIGHTS,
+    Mixture,
+    Phase,
+    teacher_of,
+)
 from limner.train.data import seed_of
 from limner.train.optim import Optimizers, muon_with_adamw
 from limner.train.run import Run
 from limner.turn import rollout
-from limner.world import lessons, questions, say
-from limner.world.content import Content
-from limner.world.draw import render
-from limner.world.scene import Scene
+from limner.world import say
 from limner.world.sheet import draw_sheet
-from limner.world.splits import known_content
 
 CODEC = PRETRAINED / "tiny-mmada" / "codec"
 STAGE_ONE = Path("runs/mmada.tiny_stage_one/released")
 STAGE_TWO = Path("runs/mmada.tiny_stage_two/released")
 STAGE_TWO_END = Path("runs/mmada.tiny_stage_two_end/released")
+STAGE_TWO_LOOK = Path("runs/mmada.tiny_stage_two_look/released")
+STAGE_TWO_ASK = Path("runs/mmada.tiny_stage_two_ask/released")
 TABLES = 0.2  # the two tables' learning rate beside that of the matrices
 WIDER = 2.5  # fresh rows of the input table, so that a step of AdamW turns them by little
 ROPE = 10_000.0  # with the published 500,000 most of a small head stands still over a hundred places
 INSTRUCTION = "think\n"  # the published instruction has forty words, which a small model need not read
 PLACES = 512  # learned positions, half of them before the part being made
-THOUGHT, ANSWER = 40, 16  # tokens given to a thought and to an answer, filler included
-LOOSE = 0.3  # share of batches of words that have more room than their longest row
-BUCKETS = 4  # rows are sorted by length and given out in so many parts
-DROPPED = 0.02  # share of pictures trained without their prompt, for guidance (which the tiny model hardly needs)
-# Few rows with few hidden words have gradients that are nearly all noise: captions and answers may not shout.
-WEIGHTS = {
-    "t2i": 1.0,
-    "r2i": 1.5,
-    "think": 3.0,
-    "caption": 1.0,
-    "question": 0.5,
-    "lm": 0.5,
-    "said": 0.5,
-    "seen": 1.0,
-    "looks": 1.0,
-}
 # Without decay the matrices grow by what batches disagree about, until attention is one-hot and nothing new is learned.
 DECAY = 0.5
-NUMBERS = ("sums", "sums", "arithmetic", "word_problem")  # thoughts that are mostly digits
-HARD = ("time_zone", "sequence", "negation", "comparison", "physics", "season")  # thoughts that are learned last
-SEVERAL = ("two", "counting", "position", "binding")  # groups of explicit prompts whose pictures hold several things
-TANGLED = ("position", "binding", "binding")  # those of which the picture is learned last
-LOOKED = ("caption", "question", "looks", "seen")  # pieces of words about pictures
 SAMPLES = (
     "two red apples",
     "a blue cat left of a green car",
@@ -91,45 +73,6 @@ SAMPLES = (
     "the opera house when it is noon in new york",
     "a purple heart inside a white box",
 )
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Rows of each task in one batch of ``sum`` rows."""
-
-    t2i: int = 0  # prompts to pictures
-    r2i: int = 0  # prompts with thoughts to pictures
-    think: int = 0  # prompts to thoughts
-    caption: int = 0  # pictures to plans
-    question: int = 0  # pictures and questions to answers
-    lm: int = 0  # questions to answers
-    said: int = 0  # questions with thoughts to answers, and as many questions to thoughts
-    seen: int = 0  # pictures, questions and what is seen to answers
-    looks: int = 0  # pictures and questions to what is seen
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What batches hold from a step on. Shares: ``captions`` of the plain prompts are captions of anything, ``sums`` of
-    the prompts for thoughts are about numbers, ``reasoning`` of their others and ``puzzles`` of those for pictures are
-    to be worked out, ``several`` of the rest name several things, ``varied`` of the scenes (``looked`` of those that
-    are only looked at) are moved, shrunk and mirrored."""
-
-    begin: int
-    mixture: Mixture
-    captions: float = 0.0
-    sums: float = 0.0
-    reasoning: float = 0.0
-    puzzles: float = 0.0
-    several: float = 0.0
-    tangled: float = 0.0  # share of those that are of the groups learned last
-    trios: float = 0.0  # share of the latter pictures that hold three things
-    varied: float = 0.0
-    looked: float = 0.0
-    blank: float = 0.0  # share of pictures of which nothing is shown: most to learn from, and how sampling begins
-    unread: float = 0.0  # share of captions and answers about pictures of which no word is shown
-    hard: float = 0.0  # share of the thoughts to be worked out that are of the groups learned last
-    louder: Mapping[str, float] = field(default_factory=dict)  # weights of pieces that differ from ``WEIGHTS``
 
 
 def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
@@ -156,161 +99,6 @@ def new_model(codec: MagvitCodec, tokenizer: Any = None) -> MMaDA:
     """An untrained tiny MMaDA around a trained codec, with the picture world's vocabulary."""
     tokenizer = tokenizer or make_word_tokenizer(say.vocabulary(), INSTRUCTION)
     return MMaDA(config(tokenizer, codec), tokenizer, codec)
-
-
-class Teacher:
-    """Makes batches: draws lessons, renders and encodes their pictures, and lays out rows with their masks.
-
-    ``process`` says how each kind's draws are made (a model's own).
-    """
-
-    def __init__(
-        self,
-        renderer: Renderer,
-        codec: MagvitCodec,
-        process: Callable[[PartKind], Any],
-        phase: Phase,
-    ) -> None:
-        self.renderer, self.codec, self.process, self.phase = renderer, codec, process, phase
-
-    def __call__(self, seed: int) -> list[Piece]:
-        rng = random.Random(seed)
-        m = self.phase.mixture
-        pieces = []
-        if m.t2i:
-            prompts, contents = self._prompts(rng, m.t2i)
-            drop = [rng.random() < DROPPED for _ in prompts]
-            pieces.append(
-                self._piece("t2i", "image", *t2i_rows(self.renderer, prompts, self._codes(contents, rng), drop), rng)
-            )
-        if m.r2i:
-            some = self._lessons(rng, m.r2i, "picture", lambda s: len(s.prompt) + len(s.thought))
-            drop = [rng.random() < DROPPED for _ in some]
-            codes = self._codes([drawn(lesson) for lesson in some], rng)
-            rows = r2i_rows(self.renderer, [s.prompt for s in some], [s.thought for s in some], codes, drop)
-            pieces.append(self._piece("r2i", "image", *rows, rng))
-        if m.think:
-            some = self._lessons(rng, m.think, "text", lambda s: len(self.renderer.thought(s.thought)))
-            some += self._questions(rng, m.said)
-            room = self._room(rng, [self.renderer.thought(s.thought) for s in some], THOUGHT)
-            rows = think_rows(self.renderer, [s.prompt for s in some], [s.thought for s in some], room)
-            pieces.append(self._piece("think", "thinking", *rows, rng))
-        for name in ("caption", "question", "looks", "seen"):
-            if rows_wanted := getattr(m, name):
-                pieces.append(self._understand(rng, name, rows_wanted))
-        if m.lm:
-            pieces.append(self._answers(rng, "lm", m.lm, thinks=False))
-        if m.said:
-            pieces.append(self._answers(rng, "said", m.said, thinks=True))
-        return pieces
-
-    def _questions(self, rng: random.Random, count: int) -> list[lessons.Lesson]:
-        return [lessons.lesson(rng.choice(lessons.TEXT), rng, "train", "text") for _ in range(count)]
-
-    def _answers(self, rng: random.Random, name: str, count: int, thinks: bool) -> Piece:
-        some = self._questions(rng, count)
-        answers = [lesson.answer or "" for lesson in some]
-        room = self._room(rng, [self.renderer.ids(answer) for answer in answers], ANSWER)
-        thoughts = [lesson.thought for lesson in some] if thinks else None
-        rows = lm_rows(self.renderer, [lesson.prompt for lesson in some], answers, thoughts, room)
-        return self._piece(name, "text", *rows, rng)
-
-    def _lesson(self, rng: random.Random, kind: str) -> lessons.Lesson:
-        phase = self.phase
-        groups: Sequence[str] = lessons.EXPLICIT
-        if kind == "text" and rng.random() < phase.sums:
-            groups = NUMBERS
-        elif rng.random() < (phase.puzzles if kind == "picture" else phase.reasoning):
-            groups = HARD if kind == "text" and rng.random() < phase.hard else lessons.REASONING
-        elif rng.random() < phase.several:
-            if kind == "picture" and rng.random() < phase.tangled:
-                return self._trio(rng) if rng.random() < phase.trios else lessons.lesson(rng.choice(TANGLED), rng)
-            groups = SEVERAL
-        return lessons.lesson(rng.choice(groups), rng, "train", kind)
-
-    def _trio(self, rng: random.Random) -> lessons.Lesson:
-        while True:
-            lesson = lessons.lesson("binding", rng)
-            if drawn(lesson).layout == "trio":
-                return lesson
-
-    def _lessons(
-        self, rng: random.Random, count: int, kind: str, size: Callable[[lessons.Lesson], int]
-    ) -> list[lessons.Lesson]:
-        """Lessons of like size; over many batches, every size comes as often as it is drawn."""
-        some = sorted((self._lesson(rng, kind) for _ in range(BUCKETS * count)), key=size)
-        part = rng.randrange(BUCKETS)
-        return some[part * count : (part + 1) * count]
-
-    def _room(self, rng: random.Random, answers: list[list[int]], most: int) -> int:
-        """Tokens for the longest answer and its end; sometimes as many as sampling gives, or any number between."""
-        least = max(map(len, answers)) + 1
-        return rng.choice((most, rng.randint(least, most))) if rng.random() < LOOSE else least
-
-    def _prompts(self, rng: random.Random, count: int) -> tuple[list[str], list[Content]]:
-        """Captions, explicit prompts, and reasoning prompts without their thought."""
-        prompts: list[str] = []
-        contents: list[Content] = []
-        for _ in range(count):
-            if rng.random() < self.phase.captions:
-                content = known_content(rng)
-                prompts.append(say.plan(content) if rng.random() < 0.6 else say.caption(content, rng))
-                contents.append(content)
-            else:
-                lesson = self._lesson(rng, "picture")
-                prompts.append(lesson.prompt)
-                contents.append(drawn(lesson))
-        return prompts, contents
-
-    def _understand(self, rng: random.Random, name: str, count: int) -> Piece:
-        contents = [known_content(rng) for _ in range(count)]
-        scenes = [content.scene(rng, vary=rng.random() < self.phase.looked) for content in contents]
-        if name == "caption":
-            asked = [(rng.choice(say.CAPTION_QUESTIONS), say.plan(content)) for content in contents]
-        else:
-            asked = [questions.ask(scene, rng) for scene in scenes]
-        codes, prompts = encode_scenes(self.codec, scenes), [question for question, _ in asked]
-        # what a thought about a picture says: all that is in it
-        plans = [say.plan(content) for content in contents]
-        if name == "looks":
-            room = self._room(rng, [self.renderer.thought(plan) for plan in plans], THOUGHT)
-            return self._piece(name, "thinking", *mmu_think_rows(self.renderer, codes, prompts, plans, room), rng)
-        answers = [answer for _, answer in asked]
-        room = self._room(rng, [self.renderer.ids(answer) for answer in answers], ANSWER)
-        rows = mmu_rows(self.renderer, codes, prompts, answers, room, plans if name == "seen" else None)
-        return self._piece(name, "text", *rows, rng)
-
-    def _codes(self, contents: list[Content], rng: random.Random) -> Tensor:
-        scenes = [c.scene(rng, vary=rng.random() < self.phase.varied) for c in contents]
-        return encode_scenes(self.codec, scenes)
-
-    def _piece(self, name: str, kind: PartKind, context: Context, values: Tensor, rng: random.Random) -> Piece:
-        noise = Noise.of([rng.getrandbits(62) for _ in range(values.shape[0])])
-        draw = self.process(kind).draw(values, noise)
-        share = self.phase.blank if kind == "image" else self.phase.unread if name in LOOKED else 0.0
-        if share:
-            blank = torch.tensor([rng.random() < share for _ in values])
-            draw = replace(draw, hidden=draw.hidden | blank[:, None])
-        return Piece(name, kind, context, values, draw, self.phase.louder.get(name, WEIGHTS[name]))
-
-
-def drawn(lesson: lessons.Lesson) -> Content:
-    """What a picture lesson's picture holds."""
-    assert lesson.content is not None, f"{lesson.id} is a lesson in words"
-    return lesson.content
-
-
-def encode_scenes(codec: MagvitCodec, scenes: list[Scene]) -> Tensor:
-    """Codes (B, 8, 8) of drawn scenes."""
-    pictures = np.stack([render(scene, 64) for scene in scenes])
-    with torch.no_grad():
-        return codec.encode(to_pixels(torch.from_numpy(pictures)))
-
-
-def teacher_of(model: MMaDA, phase: Phase) -> Teacher:
-    """The teacher of a model's vocabulary and codec."""
-    assert model.codec is not None
-    return Teacher(model.renderer, model.codec, model.process, phase)
 
 
 def _objective(model: nn.Module, batch: list[Piece], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
@@ -383,6 +171,9 @@ PICTURES = Mixture(t2i=40, think=48, caption=24, question=8, lm=8)
 THINKING = Mixture(t2i=14, r2i=20, think=36, caption=14, question=8, lm=6)
 LOOKING = Mixture(t2i=8, r2i=14, think=40, caption=36, question=16, lm=4)
 LAST = Mixture(t2i=16, r2i=36, think=16, caption=24, question=36, lm=4, said=4)
+MATCHING = Mixture(t2i=8, r2i=24, think=24, question=24, told=256)
+POLISH = Mixture(t2i=8, r2i=52, think=40, caption=10, question=28, looks=12, seen=12, told=24, lm=2, said=4)
+CHECKING = Mixture(t2i=10, r2i=40, think=40, caption=8, question=36, looks=8, seen=16, told=24, lm=2, said=4)
 ASKING = Mixture(t2i=14, r2i=36, think=28, caption=8, question=20, looks=16, seen=28, lm=2, said=4)
 
 
@@ -460,6 +251,41 @@ def tiny_stage_two_look(start: Path = STAGE_TWO_END, codec: Path = CODEC) -> Run
         steps=1200,
         lr=2e-3,
         hold=0.1,
+    )
+
+
+def tiny_stage_two_ask(start: Path = STAGE_TWO_LOOK, codec: Path = CODEC) -> Run:
+    """Stage two's last: whether what is asked agrees with what is seen; riddles, and things inside others.
+
+    Questions that are answered yes or no want two places compared. One answer in a row of a hundred tokens, they stayed
+    at chance; so they are first asked of what was seen in words, where rows are short, many and loud.
+    """
+    first = Phase(
+        0, MATCHING, captions=0.2, sums=0.1, reasoning=0.75, puzzles=0.25, several=0.85, tangled=0.75, trios=0.35,
+        inside=0.35, varied=0.02, looked=0.9, blank=0.7, unread=0.7, hard=0.8, groups=LAST_HARD, topics=TOPICS,
+        louder={"question": 8.0, "told": 80.0},
+    )  # fmt: skip
+    last = replace(first, begin=260, mixture=CHECKING, louder={"question": 4.0, "seen": 4.0, "told": 12.0})
+    return replace(
+        _run("mmada.tiny_stage_two_ask", going_on(start, codec), (first, last), {"start": start.parent.name}),
+        steps=1060,
+        lr=1.2e-3,
+        hold=0.25,
+    )
+
+
+def tiny_stage_two_polish(start: Path = STAGE_TWO_ASK, codec: Path = CODEC) -> Run:
+    """Stage two once more, short: several things, in thoughts and in pictures, and every kind of question."""
+    phase = Phase(
+        0, POLISH, captions=0.2, sums=0.1, reasoning=0.7, puzzles=0.2, several=0.9, tangled=0.8, trios=0.45,
+        inside=0.2, varied=0.02, looked=0.9, blank=0.7, unread=0.7, hard=0.6, groups=UNSURE,
+        louder={"question": 4.0, "seen": 4.0, "told": 6.0},
+    )  # fmt: skip
+    return replace(
+        _run("mmada.tiny_stage_two_polish", going_on(start, codec), (phase,), {"start": start.parent.name}),
+        steps=450,
+        lr=1e-3,
+        hold=0.0,
     )
 
 

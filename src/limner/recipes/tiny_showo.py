@@ -35,7 +35,8 @@ from limner.models.showo.tokenizer import SHORT, find_specials, make_word_tokeni
 from limner.parts import PartKind, Task, user
 from limner.process.base import Context
 from limner.process.noise import Noise
-from limner.recipes.tiny_mmada import CODEC, SAMPLES, TABLES, WIDER, drawn, encode_scenes
+from limner.recipes.tiny_mmada import CODEC, SAMPLES, TABLES, WIDER
+from limner.recipes.tiny_mmada_data import drawn, encode_scenes
 from limner.recipes.tiny_verifier import WORLD
 from limner.train.data import seed_of
 from limner.train.optim import Optimizers, muon_with_adamw

@@ -32,7 +32,7 @@ from limner.judges.words import right_answer, same_answer, well_formed
 from limner.models.mmada.model import MMaDA
 from limner.models.mmada.tokenizer import CLOSE
 from limner.parts import Image, PartKind, Plan, Task, Thinking, user
-from limner.recipes.tiny_mmada import HARD
+from limner.recipes.tiny_mmada_data import HARD
 from limner.train.optim import Optimizers, adamw
 from limner.train.run import Run
 from limner.turn import rollout

@@ -101,18 +101,19 @@ def _tags(group: str, draft: Draft, pen: Pen) -> tuple[str, ...] | None:
     forbidden = splits.FORBIDDEN in " ".join(prompt)
     held = splits.held_key(group, draft.key) or forbidden
     seen = draft.content is None or splits.may_train(draft.content)
+    number = ("by_number",) if pen.by_number else ()
     if pen.split == "new_compositions":
         unseen = splits.novelty(draft.facts.get("include", [])) + _unseen_scene(draft)
         if not unseen and not held:
             return None
-        return (*unseen, "unseen_key") if held else unseen
+        return (*unseen, "unseen_key", *number) if held else (*unseen, *number)
     if not seen or (pen.split == "text_only") != held:
         return None
     if pen.split == "new_wordings":
-        return ("new_wording",) if pen.new_wording else None
+        return ("new_wording", *number) if pen.new_wording else None
     if pen.split == "text_only":
-        return ("text_fact",) if pen.text_fact else None
-    return ("text_fact",) if pen.text_fact else ()
+        return ("text_fact", *number) if pen.text_fact else None
+    return ("text_fact", *number) if pen.text_fact else number
 
 
 def _unseen_scene(draft: Draft) -> tuple[str, ...]:

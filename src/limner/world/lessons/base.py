@@ -95,12 +95,14 @@ T = TypeVar("T")
 
 
 class Pen:
-    """Random choices for one draft, and a record of whether held-out wordings or text-only facts were used."""
+    """Random choices for one draft, and a record of whether held-out wordings or text-only facts were used, and of
+    whether a number decides what is meant."""
 
     def __init__(self, rng: random.Random, split: str, kind: str) -> None:
         self.rng, self.split, self.kind = rng, split, kind
         self.new_wording = False
         self.text_fact = False
+        self.by_number = False
 
     def choice(self, options: Sequence[T]) -> T:
         """One of the options."""

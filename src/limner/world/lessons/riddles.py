@@ -40,6 +40,7 @@ class Hint:
 
 def trait_hint(pen: Pen) -> tuple[Hint, str]:
     """A hint in which only the number decides, and the kind it is solved with."""
+    pen.by_number = True
     name = pen.choice(("legs", "legs", "legs", "sides", "points", "wheels", "wheels", "strings", "wings", "lives"))
     trait = known.TRAITS[name]
     value = pen.choice(tuple(trait.values))
