@@ -120,6 +120,14 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(echo, capsys, arguments,
     assert err.startswith("limner: ") and err.count("\n") == 1 and said in err, err
 
 
+def test_a_file_in_the_way_of_a_folder_is_told_before_anything_is_drawn(echo, capsys):
+    Path("taken").write_text("mine")
+    assert run("generate", "a cat", "--model", echo, "-o", "taken/new/cat.png") == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "-o taken/new/cat.png: taken is a file" in err
+    assert Path("taken").read_text() == "mine"
+
+
 def test_pictures_that_cannot_be_read_are_refused(echo, capsys):
     Path("text.png").write_text("not a picture")
     Image.new("RGB", (64, 64), "red").save("cut.png")

@@ -95,6 +95,9 @@ class Drawing:
 
     def path_of(self, request: Request, seed: int, mark: str = "") -> Path:
         """The file for one picture; ``mark`` is added to its name. ValueError where no PNG can stand there."""
+        above = next((parent for parent in self.out.parents if parent.exists()), None)
+        if above is not None and not above.is_dir():
+            raise ValueError(f"-o {self.out}: {above} is a file; give a path whose folders are folders, or can be made")
         suffix = self.out.suffix.lower()
         if suffix in OTHER_FORMATS and not self.out.is_dir():
             raise ValueError(f"-o {self.out}: pictures are saved as PNG; give a name ending in .png, or a folder")
