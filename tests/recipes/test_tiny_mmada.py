@@ -5,11 +5,14 @@ import torch
 
 from limner.codecs.magvit import TINY, MagvitCodec
 from limner.models.mmada.digits import digit_features, folded, share_digits
+from limner.models.mmada.model import MMaDA
 from limner.models.mmada.tokenizer import CLOSE
 from limner.recipes.tiny_mmada import (
+    halfway,
     new_model,
     tiny_stage_two,
     tiny_stage_two_ask,
+    tiny_stage_two_direct,
     tiny_stage_two_end,
     tiny_stage_two_look,
     tiny_stage_two_polish,
@@ -102,7 +105,15 @@ def test_a_phase_says_what_is_asked_of_pictures_and_what_lies_inside_what(model)
 
 
 @pytest.mark.parametrize(
-    "stage", [tiny_stage_two, tiny_stage_two_end, tiny_stage_two_look, tiny_stage_two_ask, tiny_stage_two_polish]
+    "stage",
+    [
+        tiny_stage_two,
+        tiny_stage_two_end,
+        tiny_stage_two_look,
+        tiny_stage_two_ask,
+        tiny_stage_two_polish,
+        tiny_stage_two_direct,
+    ],
 )
 def test_a_stage_goes_on_from_the_weights_of_the_one_before(stage, model, tmp_path):
     model.save(tmp_path / "before")
@@ -188,3 +199,14 @@ def test_thoughts_are_tight_mostly_and_have_all_the_room_of_sampling_sometimes(m
         tight += int(ends.min()) == 1
         roomy += values.shape[1] == THOUGHT
     assert tight > 30 and roomy > 3
+
+
+def test_a_stage_may_release_what_lies_halfway_between_its_begin_and_its_end(model, tmp_path):
+    model.save(tmp_path / "before")
+    later = new_model(model.codec, model.tokenizer)
+    later.network.load_state_dict({name: value + 2 for name, value in model.network.state_dict().items()})
+    share_digits(later.network, TINY.quantiser, fresh=False)
+    halfway(tmp_path / "before")(later, tmp_path / "released")
+    between = MMaDA.load(tmp_path / "released").network.state_dict()
+    for name, value in model.network.state_dict().items():
+        assert torch.allclose(between[name], value + 1, atol=2e-2), name  # it is saved in bfloat16

@@ -48,6 +48,7 @@ RECIPES: dict[str, str] = {
     "mmada.tiny_stage_two_look": "limner.recipes.tiny_mmada:tiny_stage_two_look",
     "mmada.tiny_stage_two_ask": "limner.recipes.tiny_mmada:tiny_stage_two_ask",
     "mmada.tiny_stage_two_polish": "limner.recipes.tiny_mmada:tiny_stage_two_polish",
+    "mmada.tiny_stage_two_direct": "limner.recipes.tiny_mmada:tiny_stage_two_direct",
     "mmada.tiny_unigrpo": "limner.recipes.tiny_unigrpo:tiny_unigrpo",
     "nexusgen.reader_one": "limner.recipes.nexusgen:reader_one",
     "nexusgen.reader_two": "limner.recipes.nexusgen:reader_two",

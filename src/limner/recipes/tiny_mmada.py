@@ -58,6 +58,7 @@ STAGE_TWO = Path("runs/mmada.tiny_stage_two/released")
 STAGE_TWO_END = Path("runs/mmada.tiny_stage_two_end/released")
 STAGE_TWO_LOOK = Path("runs/mmada.tiny_stage_two_look/released")
 STAGE_TWO_ASK = Path("runs/mmada.tiny_stage_two_ask/released")
+STAGE_TWO_POLISH = Path("runs/mmada.tiny_stage_two_polish/released")
 TABLES = 0.2  # the two tables' learning rate beside that of the matrices
 WIDER = 2.5  # fresh rows of the input table, so that a step of AdamW turns them by little
 ROPE = 10_000.0  # with the published 500,000 most of a small head stands still over a hundred places
@@ -86,7 +87,7 @@ def config(tokenizer: Any, codec: MagvitCodec) -> MMaDAConfig:
         thinking_limit=THOUGHT,
         block=8,
         tokens_per_step=1,
-        picture_steps=6,
+        picture_steps=10,
         picture_guidance=0.0,
         codes_temperature=0.5,
     )
@@ -127,11 +128,28 @@ def _sample(model: nn.Module, folder: Path, step: int) -> None:
     draw_sheet(pictures, labels, columns=6).save(folder / f"sheet-{step:06d}.png")
 
 
-def _finish(model: nn.Module, folder: Path) -> None:
+def _plain(model: nn.Module) -> MMaDA:
+    """The model without what training adds to its tables."""
     assert isinstance(model, MMaDA) and model.codec is not None
     plain = new_model(model.codec, model.tokenizer)
     plain.network.load_state_dict(folded(model.network))
-    plain.save(folder, torch.bfloat16)
+    return plain
+
+
+def _finish(model: nn.Module, folder: Path) -> None:
+    _plain(model).save(folder, torch.bfloat16)
+
+
+def halfway(start: Path) -> Callable[[nn.Module, Path], None]:
+    """Releases the mean of a model's weights and of those in ``start``, from which it was trained."""
+
+    def finish(model: nn.Module, folder: Path) -> None:
+        plain = _plain(model)
+        before, after = MMaDA.load(start).network.state_dict(), plain.network.state_dict()
+        plain.network.load_state_dict({name: (before[name].to(after[name]) + after[name]) / 2 for name in after})
+        plain.save(folder, torch.bfloat16)
+
+    return finish
 
 
 def _run(name: str, build: Callable[[], MMaDA], phases: Sequence[Phase], settings: dict[str, Any]) -> Run:
@@ -173,6 +191,7 @@ LOOKING = Mixture(t2i=8, r2i=14, think=40, caption=36, question=16, lm=4)
 LAST = Mixture(t2i=16, r2i=36, think=16, caption=24, question=36, lm=4, said=4)
 MATCHING = Mixture(t2i=8, r2i=24, think=24, question=24, told=256)
 POLISH = Mixture(t2i=8, r2i=52, think=40, caption=10, question=28, looks=12, seen=12, told=24, lm=2, said=4)
+DIRECT = Mixture(t2i=72, r2i=24, think=24, caption=8, question=20, looks=8, seen=8, told=16, lm=2, said=4)
 CHECKING = Mixture(t2i=10, r2i=40, think=40, caption=8, question=36, looks=8, seen=16, told=24, lm=2, said=4)
 ASKING = Mixture(t2i=14, r2i=36, think=28, caption=8, question=20, looks=16, seen=28, lm=2, said=4)
 
@@ -285,6 +304,25 @@ def tiny_stage_two_polish(start: Path = STAGE_TWO_ASK, codec: Path = CODEC) -> R
         _run("mmada.tiny_stage_two_polish", going_on(start, codec), (phase,), {"start": start.parent.name}),
         steps=450,
         lr=1e-3,
+        hold=0.0,
+    )
+
+
+def tiny_stage_two_direct(start: Path = STAGE_TWO_POLISH, codec: Path = CODEC) -> Run:
+    """Stage two's end: reasoning pictures without their thought, which had become fewer than a third of them.
+
+    What is released lies halfway between what it began with and what it ended with (2109.01903, section 3).
+    """
+    phase = Phase(
+        0, DIRECT, captions=0.15, sums=0.1, reasoning=0.7, puzzles=0.6, several=0.9, tangled=0.8, trios=0.4, inside=0.2,
+        varied=0.02, looked=0.9, blank=0.7, unread=0.7, hard=0.6, groups=UNSURE,
+        louder={"question": 4.0, "seen": 4.0, "told": 6.0},
+    )  # fmt: skip
+    return replace(
+        _run("mmada.tiny_stage_two_direct", going_on(start, codec), (phase,), {"start": start.parent.name}),
+        finish=halfway(start),
+        steps=270,
+        lr=8e-4,
         hold=0.0,
     )
 
