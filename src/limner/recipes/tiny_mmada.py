@@ -184,6 +184,11 @@ def _run(name: str, build: Callable[[], MMaDA], phases: Sequence[Phase], setting
     )
 
 
+def _from(name: str, start: Path, codec: Path, phases: Sequence[Phase]) -> Run:
+    """A stage that goes on from the one before it."""
+    return _run(name, going_on(start, codec), phases, {"start": start.parent.name})
+
+
 WORDS = Mixture(think=96, lm=16)
 PICTURES = Mixture(t2i=40, think=48, caption=24, question=8, lm=8)
 THINKING = Mixture(t2i=14, r2i=20, think=36, caption=14, question=8, lm=6)
@@ -238,7 +243,7 @@ def tiny_stage_two(start: Path = STAGE_ONE, codec: Path = CODEC) -> Run:
         first, begin=1600, mixture=LOOKING, sums=0.05, reasoning=0.75, hard=0.5, unread=0.5, louder={"caption": 2.0}
     )
     return replace(
-        _run("mmada.tiny_stage_two", going_on(start, codec), (first, last), {"start": start.parent.name}),
+        _from("mmada.tiny_stage_two", start, codec, (first, last)),
         steps=2750,
         lr=3e-3,
         hold=0.3,
@@ -252,7 +257,7 @@ def tiny_stage_two_end(start: Path = STAGE_TWO, codec: Path = CODEC) -> Run:
         looked=0.9, blank=0.7, unread=0.5, hard=0.7, louder={"caption": 2.0, "question": 2.0},
     )  # fmt: skip
     return replace(
-        _run("mmada.tiny_stage_two_end", going_on(start, codec), (phase,), {"start": start.parent.name}),
+        _from("mmada.tiny_stage_two_end", start, codec, (phase,)),
         steps=2000,
         lr=2e-3,
         hold=0.1,
@@ -266,7 +271,7 @@ def tiny_stage_two_look(start: Path = STAGE_TWO_END, codec: Path = CODEC) -> Run
         varied=0.02, looked=0.9, blank=0.7, unread=0.5, hard=0.7, louder={"question": 2.0, "seen": 2.0},
     )  # fmt: skip
     return replace(
-        _run("mmada.tiny_stage_two_look", going_on(start, codec), (phase,), {"start": start.parent.name}),
+        _from("mmada.tiny_stage_two_look", start, codec, (phase,)),
         steps=1200,
         lr=2e-3,
         hold=0.1,
@@ -286,7 +291,7 @@ def tiny_stage_two_ask(start: Path = STAGE_TWO_LOOK, codec: Path = CODEC) -> Run
     )  # fmt: skip
     last = replace(first, begin=260, mixture=CHECKING, louder={"question": 4.0, "seen": 4.0, "told": 12.0})
     return replace(
-        _run("mmada.tiny_stage_two_ask", going_on(start, codec), (first, last), {"start": start.parent.name}),
+        _from("mmada.tiny_stage_two_ask", start, codec, (first, last)),
         steps=1060,
         lr=1.2e-3,
         hold=0.25,
@@ -301,7 +306,7 @@ def tiny_stage_two_polish(start: Path = STAGE_TWO_ASK, codec: Path = CODEC) -> R
         louder={"question": 4.0, "seen": 4.0, "told": 6.0},
     )  # fmt: skip
     return replace(
-        _run("mmada.tiny_stage_two_polish", going_on(start, codec), (phase,), {"start": start.parent.name}),
+        _from("mmada.tiny_stage_two_polish", start, codec, (phase,)),
         steps=450,
         lr=1e-3,
         hold=0.0,
@@ -319,7 +324,7 @@ def tiny_stage_two_direct(start: Path = STAGE_TWO_POLISH, codec: Path = CODEC) -
         louder={"question": 4.0, "seen": 4.0, "told": 6.0},
     )  # fmt: skip
     return replace(
-        _run("mmada.tiny_stage_two_direct", going_on(start, codec), (phase,), {"start": start.parent.name}),
+        _from("mmada.tiny_stage_two_direct", start, codec, (phase,)),
         finish=halfway(start),
         steps=270,
         lr=8e-4,
