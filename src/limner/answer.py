@@ -340,7 +340,8 @@ class Limner:
         verifier: Verifier | None = None
         if how.policy.questions or how.rounds:
             verifier = find_verifier(judge, self.model, official=official) if isinstance(judge, str) else judge
-        about = {"model": self.name, "judge": name if verifier else "", "prompt": prompt.strip(), "think": think}
+        about = {"model": self.name, "judge": name if verifier else "", "prompt": prompt.strip()}
+        about |= {"think": think and self.model.thinks}
         recorder = Recorder(None if trace is None else Path(trace), about, on_event)
         begin = time.perf_counter()
         (job,) = jobs_of([Task(request.conversation, facts, id=prompt.strip())], n, [seed])
@@ -434,7 +435,7 @@ class Limner:
     def about(self, request: Request, plan: Plan, seed: int) -> dict[str, Any]:
         """All that an answer to a request depends on, as plain JSON values."""
         about: dict[str, Any] = {"command": request.command, "model": self.name, "prompt": request.prompt.strip()}
-        about |= {"think": request.think, "seed": seed} | ({"fast": request.fast} if request.fast else {})
+        about |= {"think": request.think and self.model.thinks, "seed": seed} | ({"fast": request.fast} if request.fast else {})
         for name in ("image", "mask"):
             picture = getattr(request, name)
             if picture is not None:

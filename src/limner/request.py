@@ -156,7 +156,7 @@ class Request:
                 f"models of the family {model.family} cannot edit a picture as words say; choose another with --model"
             )
         last: PartKind = "image" if self.command in DRAWS else "text"
-        asks = list(model.plan(["thinking", last] if self.think else [last]))
+        asks = list(model.plan(model.kinds(last, self.think)))
         if self.fast:
             asks = [ask if ask.kind == "image" else replace(ask, fast=self.fast) for ask in asks]
         own = asks[-1]

@@ -89,3 +89,24 @@ def test_two_readers_are_compared_where_both_can_read():
     found = _readers([(cat, cat), (cat, dog), (None, dog), (cat, cat)])
     assert found == {"pictures": 4, "unknown": 0.25, "unknown_trained": 0.0, "alike": 2 / 3}
     assert _readers([]) == {"pictures": 0, "unknown": None, "unknown_trained": None, "alike": None}
+
+
+class Silent(Echo):
+    """One that was not taught to think, with pictures as large as the reader needs."""
+
+    @property
+    def thinks(self):
+        return False
+
+    def decode(self, kind, values):
+        parts = super().decode(kind, values)
+        if kind != "image":
+            return parts
+        return [replace(part, image=part.image.resize((64, 64))) for part in parts]
+
+
+def test_without_thoughts_only_direct_drawing_is_measured():
+    report = evaluate(Silent(), prompts=2, seeds=1)
+    assert all(row["thinking"] is None and row["gain"] is None for row in report["rows"])
+    assert report["explicit"]["thinking"] is None and report["explicit"]["direct"] is not None
+    assert report["agreement"] is None and report["questions_thinking"] is None and report["shuffled"]["total"]

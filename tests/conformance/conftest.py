@@ -120,6 +120,7 @@ def showo() -> Case:
         defaults=defaults,
         places=256,
         templates=showo_tokenizer.SHORT,
+        thinks=True,
     )
     model = ShowO(config, tokenizer, codec)
     with torch.no_grad():

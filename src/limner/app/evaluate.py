@@ -151,15 +151,16 @@ def _verified(command: EvalWorld) -> int:
     from limner.bench import verified
     from limner.world import lessons
 
-    groups = command.groups or (lessons.GROUPS if command.think else lessons.EXPLICIT)
     judge = SCENES if command.verify == "oracle" and command.judge == "self" else command.judge
     label = f"{command.model}, judged by {judge}, {command.steps or 'own'} steps, {command.guidance} guidance"
-    label += ", thinking" if command.think else ""
+    model = Limner.load(command.model, device=command.device).model
+    thinks = command.think and model.thinks
+    label += ", thinking" if thinks else ""
+    groups = command.groups or (lessons.GROUPS if thinks else lessons.EXPLICIT)
     prompts, outputs = (10, 1) if command.quick else (command.prompts, command.outputs)
     trial = verified.Trial(label, groups, command.split, prompts, outputs, command.test_seed)
-    model = Limner.load(command.model, device=command.device).model
     verifier = find_verifier(judge, model, device=command.device) if how.policy.questions or how.rounds else None
-    *before, picture = model.plan(("thinking", "image") if command.think else ("image",))
+    *before, picture = model.plan(model.kinds("image", command.think))
     guidance = picture.guidance if command.guidance is None else command.guidance
     plan = (*before, replace(picture, steps=command.steps or picture.steps, guidance=guidance))
     bar = Bar(command.json)

@@ -61,7 +61,7 @@ class Mine:
         else:
             tasks = prompts_in(Path(self.prompts), self.most_prompts)
         model = catalog.load_model(self.model, device=self.device)
-        *before, picture = model.plan(("thinking", "image") if self.think else ("image",))
+        *before, picture = model.plan(model.kinds("image", self.think))
         plan = (*before, replace(picture, steps=self.steps or picture.steps))
         label = f"{self.model}, judged by {self.judge}, {self.steps or 'own'} steps" + (", thinking" * self.think)
         judge = by_verifier(find_verifier(self.judge, model, device=self.device))

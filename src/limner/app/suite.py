@@ -159,7 +159,7 @@ class EvalModel(Judged):
         from limner.bench import run
         from limner.parts import PartKind
 
-        kinds: tuple[PartKind, ...] = ("thinking", suite.kind) if self.think else (suite.kind,)
+        kinds = model.kinds(suite.kind, self.think)
         plan = run.wish(model, kinds, steps=self.steps, guidance=self.guidance)
         maker, about = self._maker(model, plan)
         manifest: Manifest = run.Manifest(

@@ -50,7 +50,7 @@ def written(
     """The model's answer to every request, cut before the first of the options' ``until``; requests with other limits
     are made apart."""
     _tell(model, requests)
-    kinds: tuple[PartKind, ...] = ("thinking", "text") if think else ("text",)
+    kinds = model.kinds("text", think)
     made = [""] * len(requests)
     for limit in dict.fromkeys(request.limit for request in requests):
         chosen = [i for i, request in enumerate(requests) if request.limit == limit]
@@ -176,7 +176,7 @@ def plugged_lmms(
 def _painted(model: Model, requests: Sequence[Asked], folder: Path, *, think: bool, seed: int, batch: int) -> list[str]:
     """JSON of text (the thought, if there is one) and the paths of the pictures, a line a request."""
     folder.mkdir(parents=True, exist_ok=True)
-    kinds: tuple[PartKind, ...] = ("thinking", "image") if think else ("image",)
+    kinds = model.kinds("image", think)
     tasks = [request.task() for request in requests]
     first = len(list(folder.glob("*.png")))
     said = []

@@ -180,16 +180,17 @@ def _measured(model: Model, one: _Set, repeats: int, settings: dict[str, Any]) -
     group, kind, some = one
     reader = remembering()
     judge, agree = scene_judge(reader), agreement(reader)
-    thought = _draw(model, some, repeats, True, settings)
+    thought = _draw(model, some, repeats, True, settings) if model.thinks else []
     direct = _draw(model, some, repeats, False, settings)
-    with_scores, without_scores = _scores(judge, thought), _scores(judge, direct)
-    gain = paired(_means(with_scores), _means(without_scores))
+    with_scores, without_scores = _scores(judge, thought) if thought else None, _scores(judge, direct)
+    gain = paired(_means(with_scores), _means(without_scores)) if with_scores else None
+    shown, scores = thought or direct, with_scores or without_scores
     return _Measured(
-        Row(group, kind, share(with_scores), share(without_scores), gain),
-        _scores(agree, thought),
-        _scores(judge, _shuffled(thought)),
+        Row(group, kind, with_scores and share(with_scores), share(without_scores), gain),
+        _scores(agree, thought) if thought else [],
+        _scores(judge, _shuffled(shown)),
         _read_twice([sample for row in (*thought, *direct) for sample in row], reader, detected()),
-        [(thought[i][0], with_scores[i][0]) for i in range(min(3, len(some)))],
+        [(shown[i][0], scores[i][0]) for i in range(min(3, len(some)))],
     )
 
 
@@ -285,7 +286,10 @@ def evaluate(
         sheet += measured.shown
     report_progress("questions", len(sets) / (len(sets) + 2))
     asked, asked_rows = _understand(model, count * repeats, test_seed, captions=False)
-    thought, thought_rows = _understand(model, count * repeats, test_seed, captions=False, think=True)
+    thought: Share | None = None
+    thought_rows: list[dict[str, str]] = []
+    if model.thinks:
+        thought, thought_rows = _understand(model, count * repeats, test_seed, captions=False, think=True)
     report_progress("captions", (len(sets) + 1) / (len(sets) + 2))
     captioned, caption_rows = _understand(model, count * repeats, test_seed, captions=True)
     report = {
@@ -299,10 +303,10 @@ def evaluate(
         "rows": [row.to_json() for row in rows],
         "explicit": _mean(rows, "explicit"),
         "reasoning": _mean(rows, "reasoning"),
-        "agreement": share(agreed).to_json(),
+        "agreement": share(agreed).to_json() if agreed else None,
         "shuffled": share(crossed).to_json(),
         "questions": asked.to_json(),
-        "questions_thinking": thought.to_json(),
+        "questions_thinking": thought and thought.to_json(),
         "captions": captioned.to_json(),
         "readers": _readers(read),
         "seconds": round(time.perf_counter() - started, 1),
@@ -316,9 +320,9 @@ def evaluate(
 def _mean(rows: Sequence[Row], kind: str) -> dict[str, float | None]:
     chosen = [row for row in rows if row.kind == kind and row.group not in BESIDE]
     out: dict[str, float | None] = {"thinking": None, "direct": None}
-    if chosen:
-        out["thinking"] = round(float(np.mean([row.thinking.mean for row in chosen if row.thinking])), 4)
-        out["direct"] = round(float(np.mean([row.direct.mean for row in chosen if row.direct])), 4)
+    for name in out:
+        found = [value.mean for row in chosen if (value := getattr(row, name)) is not None]
+        out[name] = round(float(np.mean(found)), 4) if found else None
     return out
 
 

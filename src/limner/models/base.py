@@ -42,6 +42,15 @@ class Model(nn.Module, ABC):
         """How many earlier turns of a conversation it was taught to read. None: as many as there is room for."""
         return None
 
+    @property
+    def thinks(self) -> bool:
+        """Whether it was taught to think in words before it draws or answers. Wishes for thoughts are for those."""
+        return True
+
+    def kinds(self, last: PartKind, think: bool) -> tuple[PartKind, ...]:
+        """The parts of a reply that ends with ``last``, with a thought in front if that is wanted and was taught."""
+        return ("thinking", last) if think and self.thinks else (last,)
+
     @abstractmethod
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         """A wish for these parts, in this order, with the model's own defaults spelled out."""

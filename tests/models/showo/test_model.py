@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny import make_model  # noqa: E402
 
 import limner  # noqa: E402
+from limner.answer import Limner  # noqa: E402
 from limner.models.showo.config import ShowOConfig, released  # noqa: E402
 from limner.models.showo.network import FEATURE  # noqa: E402
 from limner.parts import Ask, Image, Task, Thinking, assistant, user  # noqa: E402
@@ -87,7 +88,6 @@ def test_every_command_goes_through_the_same_contract(opened, tmp_path):
     scene = picture()
     drawn = opened.generate("a red cat", seed=1, think=False)
     assert drawn.image.size == (32, 32)
-    assert opened.generate("a red cat", seed=1).thinking is not None
     mask = pil.new("L", (32, 32))
     mask.paste(255, (0, 0, 16, 16))
     filled = opened.inpaint(scene, "a red cat", mask=mask).image
@@ -121,3 +121,12 @@ def test_released_configs_and_their_quirks():
     assert ShowOConfig.from_json(odd.to_json()) == odd
     model = make_model(over_all=True, compounding=False)
     assert (model.process("image").over_all, model.process("image").compounding) == (True, False)
+
+
+def test_one_that_was_not_taught_to_think_draws_at_once(opened):
+    assert not opened.model.thinks
+    plain = opened.generate("a red cat", seed=1)
+    assert plain.thinking is None and plain.request["think"] is False
+    assert plain.image.tobytes() == opened.generate("a red cat", seed=1, think=False).image.tobytes()
+    taught = Limner(make_model(thinks=True), "taught").generate("a red cat", seed=1)
+    assert taught.thinking is not None and taught.request["think"] is True

@@ -82,7 +82,8 @@ class ShowOConfig:
     T (1 - k/S). ``over_all`` counts the schedule of an inpainted hole over the whole picture, as officially, which
     fills one code a step and then many at once; the default counts the hole's own codes. ``places`` above 0 adds as
     many learned positions to rope's, counted from the middle one, where the part being made begins: a small network
-    learns to find its place by rope alone more slowly. No released model has them.
+    learns to find its place by rope alone more slowly. No released model has them. ``thinks`` says that it was taught to think before
+    it draws or answers, which no released model was.
     """
 
     width: int = 2048
@@ -105,6 +106,7 @@ class ShowOConfig:
     compounding: bool = True
     over_all: bool = False
     places: int = 0
+    thinks: bool = False
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -143,7 +145,7 @@ class ShowOConfig:
 
     def to_json(self) -> dict[str, Any]:
         """A ``config.json`` that the official classes read, with limner's own fields under ``phi`` and ``limner``."""
-        own = ["text_budget", "clip", "words_only", "compounding", "over_all", "places"]
+        own = ["text_budget", "clip", "words_only", "compounding", "over_all", "places", "thinks"]
         return {
             "_class_name": "Showo",
             "family": "showo",

@@ -160,6 +160,10 @@ class ShowO(Model):
     def turns(self) -> int | None:
         return self.config.defaults.turns
 
+    @property
+    def thinks(self) -> bool:
+        return self.config.thinks
+
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         d = self.config.defaults
         picture = Ask("image", 0, d.size, d.picture_steps, d.picture_guidance, d.picture_temperature)
