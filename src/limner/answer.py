@@ -435,7 +435,9 @@ class Limner:
     def about(self, request: Request, plan: Plan, seed: int) -> dict[str, Any]:
         """All that an answer to a request depends on, as plain JSON values."""
         about: dict[str, Any] = {"command": request.command, "model": self.name, "prompt": request.prompt.strip()}
-        about |= {"think": request.think and self.model.thinks, "seed": seed} | ({"fast": request.fast} if request.fast else {})
+        about |= {"think": request.think and self.model.thinks, "seed": seed} | (
+            {"fast": request.fast} if request.fast else {}
+        )
         for name in ("image", "mask"):
             picture = getattr(request, name)
             if picture is not None:

@@ -1,6 +1,7 @@
 """MMaDA's own promises: its words and layouts read back, its checkpoints return, its configs are checked."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image as pil
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from limner import catalog
 from limner.algorithms.sft import Piece, sft
 from limner.models.base import UnknownWords
 from limner.models.mmada import weights
@@ -403,3 +405,19 @@ def test_special_ids_are_found_by_name(model, tmp_path):
     assert find_specials(model.tokenizer) == Specials(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
     model.tokenizer.save(str(tmp_path / "tokenizer.json"))
     assert load_tokenizer(tmp_path).to_str() == model.tokenizer.to_str()
+
+
+def test_models_may_share_a_codec_that_stands_elsewhere(tmp_path):
+    whole = catalog.find("tiny-mmada")
+    folder = tmp_path / "models" / "sharing"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        shutil.copy(whole / name, folder / name)
+    (folder / "codec").write_text("../other/codec\n")
+    with pytest.raises(ValueError, match=r"names the codec '../other/codec', and there is no folder"):
+        catalog.load_model(folder)
+    shutil.copytree(whole / "codec", folder.parent / "other" / "codec")
+    codes = torch.arange(64)[None]
+    one, other = (catalog.load_model(place).decode("image", codes)[0] for place in (whole, folder))
+    assert one.image.tobytes() == other.image.tobytes()
+    assert catalog.outline(str(folder)).parts[-1].parameters == catalog.outline("tiny-mmada").parts[-1].parameters

@@ -157,7 +157,6 @@ class EvalModel(Judged):
 
     def _make(self, model: Model, suite: Suite, items: Sequence[Item], folder: Path, weights: Path) -> None:
         from limner.bench import run
-        from limner.parts import PartKind
 
         kinds = model.kinds(suite.kind, self.think)
         plan = run.wish(model, kinds, steps=self.steps, guidance=self.guidance)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from limner.models.base import Model
-from limner.parts import Image, PartKind, Task, Text, user
+from limner.parts import Image, Task, Text, user
 from limner.parts import Sample as Answered
 from limner.turn import draws as drawn
 from limner.turn import log_prob, rollout

@@ -178,6 +178,21 @@ def codec_config(data: Mapping[str, Any]) -> MagvitConfig:
         raise ValueError(f"the codec's config gives some sizes and not others: {error!r}") from error
 
 
+def codec_of(folder: Path) -> Path | None:
+    """The folder of the codec that belongs to a checkpoint: ``codec/`` in it, or the one that its file ``codec`` names,
+    seen from the checkpoint's folder: models that share a codec need it only once. None where there is neither."""
+    here = folder / "codec"
+    if not here.is_file():
+        return here if here.is_dir() else None
+    named = here.read_text(encoding="utf-8").strip()
+    there = (folder / named).resolve()
+    if not there.is_dir():
+        raise ValueError(
+            f"{here} names the codec {named!r}, and there is no folder {there}; put it there, or into {here}"
+        )
+    return there
+
+
 def load_codec(folder: Path, dtype: torch.dtype = torch.float32) -> MagvitCodec:
     """A codec folder that limner wrote, or a released one, of the published size unless its config says another."""
     file = folder / "config.json"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from limner.codecs.magvit import MagvitCodec
 from limner.models import checkpoint, compact, pictures
 from limner.models.base import Model, Reply
-from limner.models.checkpoint import load_codec, read_json
+from limner.models.checkpoint import codec_of, load_codec, read_json
 from limner.models.mmada import weights
 from limner.models.mmada.config import NAMES, PRETRAIN, MMaDAConfig
 from limner.models.mmada.network import Network
@@ -271,8 +271,8 @@ class MMaDA(Model):
         ValueError for missing files and weights that do not fit. ``model.certificate`` says what was matched.
         """
         folder = Path(folder)
-        where = Path(codec) if codec is not None else folder / "codec"
-        shows = load_codec(where) if codec is not None or where.is_dir() else None
+        where = Path(codec) if codec is not None else codec_of(folder)
+        shows = None if where is None else load_codec(where)
         tokenizer = load_tokenizer(folder)
         config = read_config(folder, tokenizer, 16 if shows is None else shows.factor)
         with torch.device("meta"):

@@ -82,8 +82,8 @@ class ShowOConfig:
     T (1 - k/S). ``over_all`` counts the schedule of an inpainted hole over the whole picture, as officially, which
     fills one code a step and then many at once; the default counts the hole's own codes. ``places`` above 0 adds as
     many learned positions to rope's, counted from the middle one, where the part being made begins: a small network
-    learns to find its place by rope alone more slowly. No released model has them. ``thinks`` says that it was taught to think before
-    it draws or answers, which no released model was.
+    learns to find its place by rope alone more slowly. No released model has them. ``thinks`` says
+    that it was taught to think before it draws or answers, which no released model was.
     """
 
     width: int = 2048

@@ -284,8 +284,8 @@ class ShowO(Model):
         ValueError for missing files and weights that do not fit. ``model.certificate`` says what was matched.
         """
         folder = Path(folder)
-        where = Path(codec) if codec is not None else folder / "codec"
-        shows = load_codec(where) if codec is not None or where.is_dir() else None
+        where = Path(codec) if codec is not None else checkpoint.codec_of(folder)
+        shows = None if where is None else load_codec(where)
         tokenizer = load_tokenizer(folder if words is None else Path(words))
         config = read_config(folder, tokenizer, 16 if shows is None else shows.factor)
         with torch.device("meta"):

@@ -19,8 +19,9 @@ def outline(name: str, folder: Path | None) -> Outline:
     """A released model by name, or the one in a folder."""
     config = released(*NAMES[name]) if folder is None else ShowOConfig.from_json(checkpoint.read_json(folder))
     codec = RELEASED
-    if folder is not None and (folder / "codec" / "config.json").is_file():
-        codec = MagvitConfig.from_json(checkpoint.read_json(folder / "codec"))
+    shared = None if folder is None else checkpoint.codec_of(folder)
+    if shared is not None and (shared / "config.json").is_file():
+        codec = MagvitConfig.from_json(checkpoint.read_json(shared))
     network: Network = on_meta(Network, config)
     own = config.defaults
     codes = config.grid(own.size) ** 2
