@@ -340,8 +340,8 @@ class Limner:
         verifier: Verifier | None = None
         if how.policy.questions or how.rounds:
             verifier = find_verifier(judge, self.model, official=official) if isinstance(judge, str) else judge
-        about = {"model": self.name, "judge": name if verifier else "", "prompt": prompt.strip()}
-        about |= {"think": think and self.model.thinks}
+        about: dict[str, Any] = {"model": self.name, "judge": name if verifier else "", "prompt": prompt.strip()}
+        about["think"] = think and self.model.thinks
         recorder = Recorder(None if trace is None else Path(trace), about, on_event)
         begin = time.perf_counter()
         (job,) = jobs_of([Task(request.conversation, facts, id=prompt.strip())], n, [seed])

@@ -186,7 +186,7 @@ def _measured(model: Model, one: _Set, repeats: int, settings: dict[str, Any]) -
     gain = paired(_means(with_scores), _means(without_scores)) if with_scores else None
     shown, scores = thought or direct, with_scores or without_scores
     return _Measured(
-        Row(group, kind, with_scores and share(with_scores), share(without_scores), gain),
+        Row(group, kind, share(with_scores) if with_scores else None, share(without_scores), gain),
         _scores(agree, thought) if thought else [],
         _scores(judge, _shuffled(shown)),
         _read_twice([sample for row in (*thought, *direct) for sample in row], reader, detected()),
