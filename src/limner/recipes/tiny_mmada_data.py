@@ -46,7 +46,6 @@ NUMBERS = ("sums", "sums", "arithmetic", "word_problem")  # thoughts that are mo
 HARD = ("time_zone", "sequence", "negation", "comparison", "physics", "season")  # thoughts that are learned last
 LAST_HARD = (*("riddle",) * 3, *("time_zone",) * 2, "composition", "negation", "sequence", "comparison")
 UNSURE = (*("time_zone", "comparison", "binding") * 2, "negation", "sequence")  # and what was learned last after those
-SEVERAL = ("two", "counting", "position", "binding")  # groups of explicit prompts whose pictures hold several things
 TANGLED = ("position", "binding", "binding")  # those of which the picture is learned last
 TOPICS = (  # what is asked of a picture, what is learned last most often
     *("is_there", "is_coloured", "how_many", "is_placed", "where") * 3,
@@ -165,7 +164,7 @@ class Teacher:
         elif rng.random() < phase.several:
             if kind == "picture" and rng.random() < phase.tangled:
                 return self._tangled(rng)
-            groups = SEVERAL
+            groups = lessons.SEVERAL
         return lessons.lesson(rng.choice(groups), rng, "train", kind)
 
     def _tangled(self, rng: random.Random) -> lessons.Lesson:

@@ -54,7 +54,6 @@ BUCKETS = 4  # rows are sorted by length and given out in so many parts
 DROPPED = 0.05  # share of pictures trained without their prompt, for guidance
 WEIGHTS = {"t2i": 2.0, "r2i": 2.0, "think": 1.0, "caption": 0.5, "match": 0.3, "question": 0.2, "lm": 0.2}
 DECAY = 0.3
-SEVERAL = ("two", "counting", "position", "binding")  # groups of explicit prompts whose pictures hold several things
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ class Teacher:
         return Piece(name, kind, context, values, self.model.process(kind).draw(values, noise), WEIGHTS[name])
 
     def _explicit(self, rng: random.Random, kind: str = "picture") -> lessons.Lesson:
-        groups = SEVERAL if rng.random() < self.phase.several else lessons.EXPLICIT
+        groups = lessons.SEVERAL if rng.random() < self.phase.several else lessons.EXPLICIT
         return lessons.lesson(rng.choice(groups), rng, "train", kind)
 
     def _lesson(self, rng: random.Random, kind: str) -> lessons.Lesson:

@@ -3,14 +3,15 @@
     cot.tiny_orm      does the finished picture show the prompt?
     cot.tiny_prm      may this half-made one become right in any of some continuations? (2501.13926 section 3.2)
     cot.tiny_parm     is it clear yet, may it become right, is it right; 120 : 80 : 200 as published
-    cot.tiny_parmpp   the same and reflection: is it right, and if not, what is there instead, in words
+    cot.tiny_parmpp   the same, steps (each path being its own continuation), and reflection: is it right, and if not,
+                      what is there instead, in words; one verifier for every method, and the one that is shipped
     cot.tiny_correct  the generator learns to draw again, with the wrong picture and the critique before it
 
 All learn from a generator's rollouts: the views after every step, and the exact reader's verdict on the finished
 picture. They are made once, by the first run that needs them, and stand in ``runs/cot.half_made`` (with continuations
 in ``runs/cot.continued``). A verifier begins as the generator itself, or as another model around the same codec
-(``start``) that reads pictures better; the family is whatever it is. The published verifiers have 8 B parameters and
-learned from 288K to 400K pictures (``recipes.cot``).
+(``start``; for the shipped generator the shipped reader) that reads pictures better; the family is whatever it is. The
+published verifiers have 8 B parameters and learned from 288K to 400K pictures (``recipes.cot``).
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ WORLD = Wording(
     critique="what is it?",
 )
 UNCLEAR = "it is not clear"
+GENERATOR = "tiny-show-o"
 HALF_MADE = Path("runs/cot.half_made")
 CONTINUED = Path("runs/cot.continued")  # the step-wise verifier's own: continuations cost most
 NOT_BEFORE, FROM = 10 / 18, 11 / 18  # shares of the steps: never clear before the one, always after the other
@@ -63,7 +65,7 @@ MIXTURES: dict[str, dict[str, float]] = {
     "tiny_orm": {"outcome": 1.0},
     "tiny_prm": {"step": 1.0},
     "tiny_parm": {"clarity": 120, "potential": 80, "outcome": 200},
-    "tiny_parmpp": {"clarity": 120, "potential": 80, "outcome": 200, "reflection": 60, "critique": 60},
+    "tiny_parmpp": {"clarity": 120, "potential": 80, "outcome": 200, "step": 60, "reflection": 60, "critique": 60},
 }
 
 
@@ -71,17 +73,17 @@ MIXTURES: dict[str, dict[str, float]] = {
 class HalfMade:
     """How much is made: ``prompts`` with ``number`` paths each, and ``continuations`` from one step of every path."""
 
-    prompts: int = 800
+    prompts: int = 2000
     number: int = 4
     continuations: int = 0
-    groups: tuple[str, ...] = lessons.EXPLICIT
+    groups: tuple[str, ...] = lessons.SEVERAL  # a generator hardly fails at the others
     seed: int = 0
     rows: int = 64
 
 
 def default_generator() -> str:
     """The model that verifiers are made for and from."""
-    return "tiny-show-o" if "tiny-show-o" in catalog.names() else catalog.DEFAULT
+    return GENERATOR if GENERATOR in catalog.names() else catalog.DEFAULT
 
 
 def half_made(model: Model, how: HalfMade, folder: Path, label: str) -> list[dict[str, Any]]:
@@ -289,7 +291,7 @@ def _run(
     verifies: bool = True,
 ) -> Run:
     origin = str(generator or default_generator())
-    begun = str(start or origin)
+    begun = str(start or (catalog.DEFAULT if verifies and origin == GENERATOR else origin))
 
     def build() -> Model:
         return catalog.load_model(begun)

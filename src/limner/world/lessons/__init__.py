@@ -38,6 +38,7 @@ _MAKERS: dict[str, Callable[[Pen], Draft]] = {
     "knowledge": texts.knowledge,
 }
 EXPLICIT: tuple[str, ...] = ("single", "two", "counting", "colour", "position", "binding", "place")
+SEVERAL: tuple[str, ...] = ("two", "counting", "position", "binding")  # explicit, with several things in the picture
 TEXT: tuple[str, ...] = ("sums", "knowledge")  # words only: a thought and an answer, never a picture
 REASONING: tuple[str, ...] = tuple(group for group in _MAKERS if group not in EXPLICIT + TEXT)
 GROUPS: tuple[str, ...] = EXPLICIT + REASONING
