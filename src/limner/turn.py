@@ -175,7 +175,11 @@ def choose(
 
 
 @torch.no_grad()
-def opening(model: Model, conversations: Sequence[Conversation], length: int = 2) -> Tensor:
-    """(B, V) log-probabilities of the first value of a text of ``length`` values, everything in it still unknown."""
-    context = model.context(conversations, [()] * len(conversations), Ask("text", limit=length))
+def opening(
+    model: Model, conversations: Sequence[Conversation], length: int = 2, replies: Sequence[Reply] | None = None
+) -> Tensor:
+    """(B, V) log-probabilities of the first value of a text of ``length`` values, everything in it still unknown.
+    ``replies`` are parts that stand before it, such as a thought."""
+    before = [()] * len(conversations) if replies is None else replies
+    context = model.context(conversations, before, Ask("text", limit=length))
     return model.process("text").opening(context, length).log_softmax(dim=-1)

@@ -14,7 +14,7 @@ from limner.judges.verifier import About, Guarded
 from limner.models.echo import Echo
 from limner.parts import Ask, Image, Sample, Task, Text, user
 from limner.process.base import Draw
-from limner.turn import log_prob, opening
+from limner.turn import log_prob, opening, rollout
 
 TASK = Task((user("a red cat"),))
 PLAIN = Wording(
@@ -73,6 +73,19 @@ def test_a_model_answers_for_every_row_as_it_would_alone(tiny):
     )
 
 
+def test_a_verifier_that_thinks_answers_behind_its_thought(tiny):
+    thinking = Asked(tiny, PLAIN, thinks=("outcome",))
+    (opinion,) = thinking("outcome", [sample()])
+    put = conversation(PLAIN, "outcome", sample())
+    (made,) = rollout(tiny, [Task(put)], tiny.plan(("thinking",)), [3])
+    assert opinion.text == made.thinking
+    behind = YesNo.of(tiny).share(opening(tiny, [put], 2, [made.reply]))
+    assert opinion.yes == pytest.approx(float(behind[0])) != Asked(tiny, PLAIN)("outcome", [sample()])[0].yes
+    assert thinking("clarity", [sample()]) == Asked(tiny, PLAIN)("clarity", [sample()])
+    with pytest.raises(ValueError, match="fast"):
+        Asked(tiny, PLAIN, thinks=("outcome",), fast="warp")("outcome", [sample()])
+
+
 def test_potential_is_a_second_turn_and_the_prompt_stands_in_the_question():
     assert asked_for(sample()) == "a red cat"
     turns = conversation(PLAIN, "potential", sample())
@@ -106,8 +119,9 @@ def test_a_model_without_a_value_for_yes_says_so():
 def test_how_a_verifier_is_asked_stands_beside_its_weights(tmp_path):
     assert read_about(tmp_path) == {}
     about = About("tiny orm", "scenes", "world")
-    save_about(tmp_path, PLAIN, about, 3)
-    assert read_about(tmp_path) == {"wording": PLAIN, "about": about, "length": 3}
+    save_about(tmp_path, PLAIN, about, 3, ("outcome",), "factor")
+    told = {"wording": PLAIN, "about": about, "length": 3, "thinks": ("outcome",), "fast": "factor"}
+    assert read_about(tmp_path) == told
     (tmp_path / "verifier.json").write_text('{"wording": 3}')
     with pytest.raises(ValueError, match="does not describe a verifier"):
         read_about(tmp_path)

@@ -1,6 +1,7 @@
 """Tiny verifiers: their data, their questions, and two steps of training."""
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -10,12 +11,14 @@ from limner import catalog
 from limner.codecs.magvit import TINY, MagvitCodec
 from limner.judges.asked import Asked, read_about
 from limner.judges.named import find_verifier
+from limner.judges.scenes import facts_of
 from limner.parts import Image, Sample, Task, user
 from limner.recipes import tiny_showo
 from limner.recipes import tiny_verifier as tv
 from limner.train.fit import fit
 from limner.turn import rollout
 from limner.world import say
+from limner.world.check import facts_hold
 
 FEW = tv.HalfMade(prompts=4, number=2, continuations=2, groups=("single",), rows=4)
 
@@ -50,8 +53,10 @@ def test_paths_hold_every_view_and_what_became_of_them(generator, data, tmp_path
 def test_every_question_is_made_of_words_the_world_knows(generator, data):
     rows = tv.half_made(generator, FEW, data, catalog.DEFAULT)
     teach = tv.Lessons(generator, rows, tv.MIXTURES["tiny_parmpp"] | {"step": 100})
-    pieces = {piece.name: piece for piece in teach(0, 64)}
-    assert set(pieces) == {"clarity", "potential", "outcome", "reflection", "critique", "step"}
+    pieces = {piece.name: piece for piece in teach(0, 128)}
+    words = {"clarity", "potential", "outcome", "reflection", "critique", "step", "judges", "compares"}
+    assert set(pieces) == words | {"sees"} and pieces["sees"].kind == "thinking"
+    assert all(pieces[name].kind == "text" for name in words)
     assert pieces["outcome"].values.shape[1] == 2 and pieces["critique"].values.shape[1] > 2
     task = Task((user("a red cat"),))
     sample = Sample(task, (Image(generator.decode("image", torch.zeros(1, 64, dtype=torch.int64))[0].image),))
@@ -59,6 +64,17 @@ def test_every_question_is_made_of_words_the_world_knows(generator, data):
         assert Asked(generator, tv.WORLD)(question, [sample])[0].judged
     with pytest.raises(ValueError, match="some of both"):
         tv.Lessons(generator, [row for row in rows if row["right"]], {"outcome": 1.0})
+
+
+def test_what_is_compared_in_words_is_right_or_differs_in_one_respect():
+    rng = random.Random(0)
+    some = [tv.compared(rng) for _ in range(60)]
+    assert 15 < sum(right for _, _, right in some) < 45
+    for prompt, shows, right in some:
+        assert not say.unknown(prompt) and say.read_plan(shows) is not None
+        facts = facts_of(prompt)
+        if facts is not None:  # prompts in the words of a plan can be checked
+            assert facts_hold(facts, say.read_plan(shows))[0] is right
 
 
 @pytest.mark.parametrize("name", ["tiny_orm", "tiny_prm", "tiny_parm", "tiny_parmpp"])
@@ -69,6 +85,10 @@ def test_two_steps_release_a_verifier(name, data, tmp_path):
     about = read_about(result.released)["about"]
     assert (about.name, about.metric, about.prompts) == (f"cot.{name}", "scenes", "world")
     assert find_verifier(str(result.released)).about == about
+    told = read_about(result.released)
+    assert (told["thinks"], told["fast"]) == (
+        (("outcome", "reflection"), "factor") if name == "tiny_parmpp" else ((), "")
+    )
 
 
 def test_the_generator_learns_to_draw_again_with_a_critique_in_front(generator, data, tmp_path):

@@ -2,8 +2,9 @@
 
     p = sum over cases of P(yes) / (sum of P(yes) + sum of P(no))
 
-from the logits of the answer's first value, without sampling. ``Wording`` is how each question is put; the texts that
-the released reward models were tuned on are in ``llava``.
+from the logits of the answer's first value, without sampling. A verifier may think first: it says what it sees, and the
+answer's logits are those behind that thought. ``Wording`` is how each question is put; the texts that the released
+reward models were tuned on are in ``llava``.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import torch
 from torch import Tensor
 
 from limner.judges.verifier import About, Opinion, Question, unjudged
-from limner.models.base import Model
-from limner.parts import Conversation, Image, Part, Sample, Task, Text, assistant, user
+from limner.models.base import Model, Reply
+from limner.parts import Conversation, Image, Part, Sample, Task, Text, Thinking, assistant, user
 from limner.turn import opening, rollout
 
 YES = ("yes", "Yes", "YES", " yes", " Yes", " YES")
@@ -105,13 +106,17 @@ def _single(model: Model, text: str) -> list[int]:
 @dataclass(frozen=True)
 class Asked:
     """A model as a verifier. ``length`` is the room for an answer that it was trained with; ``rows`` are asked at a
-    time. Where a model writes bytes or otherwise has no value for yes, ``likely`` gives (B,) probabilities of yes."""
+    time. ``thinks`` are the questions that are thought about before they are answered, in the way ``fast`` ("":
+    exactly); the thought is then the opinion's text. Where a model writes bytes or otherwise has no value for yes,
+    ``likely`` gives (B,) probabilities of yes, without thoughts."""
 
     model: Model
     wording: Wording = Wording()
     about: About = field(default_factory=lambda: About("a model asked yes or no"))
     length: int = 2
     rows: int = 64
+    thinks: tuple[Question, ...] = ()
+    fast: str = ""
     likely: Callable[[Sequence[Conversation]], Tensor] | None = None
 
     def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
@@ -133,9 +138,11 @@ class Asked:
                 found[i] = unjudged(str(error))
         if not asked:
             return found
-        chances = self._chances([put for _, put in asked]).tolist()
-        for (i, _), chance in zip(asked, chances, strict=True):
-            found[i] = Opinion(chance)
+        put_all = [put for _, put in asked]
+        thoughts = self._thoughts(put_all, [samples[i].seed for i, _ in asked]) if question in self.thinks else None
+        chances = self._chances(put_all, thoughts).tolist()
+        for place, ((i, _), chance) in enumerate(zip(asked, chances, strict=True)):
+            found[i] = Opinion(chance, text=_words(thoughts[place]) if thoughts else "")
         if question == "reflection" and self.wording.critique:
             wrong = [i for i, _ in asked if not found[i].says]
             for i, text in zip(wrong, self._critiques([samples[i] for i in wrong]), strict=True):
@@ -166,10 +173,15 @@ class Asked:
             return False  # a codec with fewer codes, or of another shape
         return isinstance(shown, Image) and shown.image.tobytes() == part.image.tobytes()
 
-    def _chances(self, conversations: Sequence[Conversation]) -> Tensor:
+    def _thoughts(self, conversations: Sequence[Conversation], seeds: Sequence[int]) -> list[Reply]:
+        plan = tuple(replace(ask, fast=self.fast) for ask in self.model.plan(("thinking",)))
+        tasks = [Task(each) for each in conversations]
+        return [made.reply for made in rollout(self.model, tasks, plan, seeds, batch=self.rows)]
+
+    def _chances(self, conversations: Sequence[Conversation], thoughts: Sequence[Reply] | None = None) -> Tensor:
         if self.likely is not None:
             return self.likely(conversations)
-        return YesNo.of(self.model).share(opening(self.model, conversations, self.length))
+        return YesNo.of(self.model).share(opening(self.model, conversations, self.length, thoughts))
 
     def _critiques(self, samples: Sequence[Sample]) -> list[str]:
         if not samples:
@@ -178,6 +190,10 @@ class Asked:
         tasks = [replace(sample.task, prompt=each) for sample, each in zip(samples, put, strict=True)]
         plan = self.model.plan(("text",))
         return [made.text or "" for made in rollout(self.model, tasks, plan, [s.seed for s in samples])]
+
+
+def _words(reply: Reply) -> str:
+    return next((part.text for part in reply if isinstance(part, Thinking)), "")
 
 
 def _codes_alone(part: Part) -> Image:
@@ -190,9 +206,12 @@ def _pixels_alone(sample: Sample) -> Sample:
     return replace(sample, reply=tuple(Image(p.image) if isinstance(p, Image) else p for p in sample.reply))
 
 
-def save_about(folder: Path, wording: Wording, about: About, length: int = 2) -> None:
+def save_about(
+    folder: Path, wording: Wording, about: About, length: int = 2, thinks: Sequence[Question] = (), fast: str = ""
+) -> None:
     """Write ``verifier.json`` beside a checkpoint."""
     value = {"wording": wording.to_json(), "about": asdict(about), "length": length}
+    value |= {"thinks": list(thinks), "fast": fast}
     (Path(folder) / FILE).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
@@ -208,6 +227,8 @@ def read_about(folder: Path) -> Mapping[str, Any]:
             "wording": Wording(**value["wording"]),
             "about": About(**value["about"]),
             "length": int(value["length"]),
+            "thinks": tuple(value.get("thinks", ())),
+            "fast": str(value.get("fast", "")),
         }
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} does not describe a verifier: {error}") from error

@@ -28,20 +28,22 @@ from limner.train.fit import fit
 from limner.train.mining import Mining, by_verifier, mine, read_pairs
 from limner.train.optim import Optimizers, adamw
 from limner.train.run import Run
+from limner.world import lessons
 
 ALIGNED = DpoSettings(beta=0.1, draws=2, kinds=("image",))
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """What a series is made of: prompts a round, how they are mined, updates and rate of each alignment, the judge of
-    the pairs, and a verifier that guides ("": none)."""
+    """What a series is made of: prompts a round and their groups, how they are mined, updates and rate of each
+    alignment, the judge of the pairs, and a verifier that guides ("": none)."""
 
-    prompts: int = 250
-    mining: Mining = field(default_factory=lambda: Mining(8))
+    prompts: int = 1000
+    groups: tuple[str, ...] = lessons.SEVERAL  # a generator hardly fails at the others
+    mining: Mining = field(default_factory=lambda: Mining(4, "ranked", 2))
     steps: int = 200
     batch: int = 16
-    lr: float = 5e-5
+    lr: float = 1e-4
     judge: str = SCENES
     guide: str = ""
     how: DpoSettings = ALIGNED
@@ -117,7 +119,7 @@ def iterative_dpo(
         released = place / "run" / "released"
         if not (released / "config.json").is_file():
             model = catalog.load_model(present)
-            tasks = world_tasks(rounds.seed + 1_000 * round_, rounds.prompts)
+            tasks = world_tasks(rounds.seed + 1_000 * round_, rounds.prompts, rounds.groups)
             how = replace(rounds.mining, seed=rounds.mining.seed + round_)
             judge = by_verifier(find_verifier(rounds.judge, model))
             label = f"{present.parent.parent.name}/{present.name}, judged by {rounds.judge}"

@@ -4,7 +4,8 @@
     cot.tiny_prm      may this half-made one become right in any of some continuations? (2501.13926 section 3.2)
     cot.tiny_parm     is it clear yet, may it become right, is it right; 120 : 80 : 200 as published
     cot.tiny_parmpp   the same, steps (each path being its own continuation), and reflection: is it right, and if not,
-                      what is there instead, in words; one verifier for every method, and the one that is shipped
+                      what is there instead, in words; one verifier for every method, and the one that is shipped.
+                      It thinks before it judges a finished picture: it says what it sees, and compares that
     cot.tiny_correct  the generator learns to draw again, with the wrong picture and the critique before it
 
 All learn from a generator's rollouts: the views after every step, and the exact reader's verdict on the finished
@@ -36,8 +37,8 @@ from limner.algorithms.verify.run import again
 from limner.judges.asked import Wording, conversation, save_about
 from limner.judges.scenes import read_content, scene_judge
 from limner.judges.verifier import About, Question
-from limner.models.base import Model
-from limner.parts import Ask, Conversation, Image, PartKind, Sample, Task, Text, user
+from limner.models.base import Model, Reply
+from limner.parts import Ask, Conversation, Image, PartKind, Sample, Task, Text, Thinking, user
 from limner.process.noise import Noise
 from limner.recipes.cot_data import world_tasks
 from limner.train.data import seed_of
@@ -46,7 +47,7 @@ from limner.train.run import Run
 from limner.turn import stream
 from limner.world import lessons, say
 from limner.world.check import facts_hold
-from limner.world.content import Content
+from limner.world.content import Content, altered
 
 WORLD = Wording(
     outcome="is this {prompt}?",
@@ -60,13 +61,20 @@ UNCLEAR = "it is not clear"
 GENERATOR = "tiny-show-o"
 HALF_MADE = Path("runs/cot.half_made")
 CONTINUED = Path("runs/cot.continued")  # the step-wise verifier's own: continuations cost most
+FAST = "factor"
+RIGHT = 0.6  # share of right pictures among those that are described
+WEIGHTS = {"compares": 20.0, "judges": 3.0}  # words alone are few, and what they teach is used everywhere
 NOT_BEFORE, FROM = 10 / 18, 11 / 18  # shares of the steps: never clear before the one, always after the other
 MIXTURES: dict[str, dict[str, float]] = {
     "tiny_orm": {"outcome": 1.0},
     "tiny_prm": {"step": 1.0},
     "tiny_parm": {"clarity": 120, "potential": 80, "outcome": 200},
-    "tiny_parmpp": {"clarity": 120, "potential": 80, "outcome": 200, "step": 60, "reflection": 60, "critique": 60},
+    "tiny_parmpp": {
+        **{"clarity": 120, "potential": 80, "outcome": 100, "step": 60, "reflection": 60, "critique": 60},
+        **{"sees": 300, "judges": 100, "compares": 700},
+    },
 }
+THINKS: tuple[Question, ...] = ("outcome", "reflection")  # what it thinks about; clarity and potential are asked often
 
 
 @dataclass(frozen=True)
@@ -177,14 +185,38 @@ class Lessons:
         return [self._piece(name, names.count(name), rng) for name in dict.fromkeys(names)]
 
     def _piece(self, name: str, number: int, rng: random.Random) -> Piece:
+        if name in ("sees", "judges", "compares"):
+            return self._thoughtful(name, number, rng)
         asked, answers = zip(*(self._one(name, rng) for _ in range(number)), strict=True)
         return _learned(self.model, name, "text", asked, [Text(answer) for answer in answers], rng)
+
+    def _thoughtful(self, name: str, number: int, rng: random.Random) -> Piece:
+        """What is seen in a finished picture; whether that is what was asked; and the latter in words alone, about
+        anything that may be seen, where comparing is learned first."""
+        asked: list[Conversation] = []
+        thoughts: list[Thinking] = []
+        verdicts: list[Text] = []
+        for _ in range(number):
+            if name == "compares":
+                prompt, shows, right = compared(rng)
+                question = rng.choice((WORLD.outcome, WORLD.reflection)).replace("{prompt}", prompt)
+                asked.append((user(question),))
+            else:
+                row = rng.choice(self.good if rng.random() < RIGHT else self.bad)
+                asked.append(_put(row, rng.choice(("outcome", "reflection")), len(row["views"])))
+                shows, right = row["shows"], row["right"]
+            thoughts.append(Thinking(shows))
+            verdicts.append(Text(_word(right)))
+        if name == "sees":
+            return _learned(self.model, name, "thinking", asked, thoughts, rng)
+        return _learned(self.model, name, "text", asked, verdicts, rng, [(thought,) for thought in thoughts])
 
     def _one(self, name: str, rng: random.Random) -> tuple[Conversation, str]:
         hopeful = name == "step" and bool(self.lost)
         sides = (self.hope, self.lost) if hopeful else (self.good, self.bad)
-        # the published reflections are one fifth positive, and only the others are explained
-        share = 0.0 if name == "critique" else 0.2 if name == "reflection" else 0.5
+        # the published reflections are one fifth positive, and only the others are explained; here right pictures are
+        # described as well, or everything would be found unclear
+        share = RIGHT if name == "critique" else 0.2 if name == "reflection" else 0.5
         row = rng.choice(sides[0] if rng.random() < share else sides[1])
         steps = len(row["views"])
         if name == "critique":
@@ -203,6 +235,18 @@ class Lessons:
         return _put(row, question, steps), _word(row["right"])
 
 
+def compared(rng: random.Random) -> tuple[str, str, bool]:
+    """(Prompt, what a picture shows in words, whether that is what was asked): half of them differ in one respect."""
+    lesson = lessons.lesson(rng.choice(lessons.SEVERAL), rng, "train", "picture")
+    assert lesson.content is not None
+    content = lesson.content
+    if rng.random() < 0.5:
+        return lesson.prompt, say.plan(content), True
+    while facts_hold(lesson.facts, content)[0] or content.layout == "other":
+        content = altered(lesson.content, rng)
+    return lesson.prompt, say.plan(content), False
+
+
 def _word(yes: bool) -> str:
     return "yes" if yes else "no"
 
@@ -217,12 +261,18 @@ def _put(row: dict[str, Any], question: Question, step: int, text: str = "") -> 
 
 
 def _learned(
-    model: Model, name: str, kind: PartKind, asked: Sequence[Conversation], parts: Sequence[Any], rng: random.Random
+    model: Model,
+    name: str,
+    kind: PartKind,
+    asked: Sequence[Conversation],
+    parts: Sequence[Any],
+    rng: random.Random,
+    before: Sequence[Reply] | None = None,
 ) -> Piece:
     values = model.encode(parts)
-    context = model.context(asked, [()] * len(asked), Ask(kind, limit=values.shape[1]))
+    context = model.context(asked, [()] * len(asked) if before is None else before, Ask(kind, limit=values.shape[1]))
     noise = Noise.of([rng.getrandbits(62) for _ in asked])
-    return Piece(name, kind, context, values, model.process(kind).draw(values, noise))
+    return Piece(name, kind, context, values, model.process(kind).draw(values, noise), WEIGHTS.get(name, 1.0))
 
 
 class Corrections:
@@ -264,6 +314,15 @@ def _objective(model: nn.Module, batch: list[Piece], rng: torch.Generator) -> tu
 
 def _optimizer(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
     return adamw(model, lr, weight_decay, betas=(0.9, 0.99))
+
+
+def _fast(model: Model) -> str:
+    """How thoughts are made in fewer passes, where the family can."""
+    try:
+        model.settings(replace(model.plan(("thinking",))[0], fast=FAST), 1)
+    except ValueError:
+        return ""
+    return FAST
 
 
 Maker = Callable[[Model, Sequence[dict[str, Any]]], Callable[[int, int], list[Piece]]]
@@ -310,8 +369,11 @@ def _run(
         model.save(folder)
         if verifies:
             # labels are the exact reader's, prompts the world's: whoever measures with both is told so
-            save_about(folder, WORLD, About(f"cot.{name}", metric="scenes", prompts="world"))
+            thinks = THINKS if "sees" in MIXTURES[name] and model.thinks else ()
+            about = About(f"cot.{name}", metric="scenes", prompts="world")
+            save_about(folder, WORLD, about, thinks=thinks, fast=_fast(model) if thinks else "")
 
+    rows, steps = (128, 900) if "sees" in MIXTURES.get(name, {}) else (48, 700)
     return Run(
         name=f"cot.{name}",
         build=build,
@@ -319,8 +381,8 @@ def _run(
         batches=batches,
         optimizer=_optimizer,
         finish=finish,
-        steps=700,
-        batch_size=48,
+        steps=steps,
+        batch_size=rows,
         lr=5e-4,
         warmup=50,
         hold=0.5,
