@@ -30,7 +30,9 @@ from limner.train.optim import Optimizers, adamw
 from limner.train.run import Run
 from limner.world import lessons
 
-ALIGNED = DpoSettings(beta=0.1, draws=2, kinds=("image",))
+# Without the cross-entropy on what was chosen, 200 updates at 1e-4 made the chosen pictures less likely as well, and
+# success fell from 0.77 to 0.38 in one round.
+ALIGNED = DpoSettings(beta=0.5, draws=2, sft=1.0, kinds=("image",))
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Rounds:
     prompts: int = 1000
     groups: tuple[str, ...] = lessons.SEVERAL  # a generator hardly fails at the others
     mining: Mining = field(default_factory=lambda: Mining(4, "ranked", 2))
-    steps: int = 200
+    steps: int = 120
     batch: int = 16
-    lr: float = 1e-4
+    lr: float = 2e-5
     judge: str = SCENES
     guide: str = ""
     how: DpoSettings = ALIGNED

@@ -62,7 +62,8 @@ GENERATOR = "tiny-show-o"
 HALF_MADE = Path("runs/cot.half_made")
 CONTINUED = Path("runs/cot.continued")  # the step-wise verifier's own: continuations cost most
 FAST = "factor"
-RIGHT = 0.6  # share of right pictures among those that are described
+OWN = 0.3  # share of the readable pictures that are judged under their own prompt
+READABLE = 0.7  # share of readable pictures among those that are described in words
 WEIGHTS = {"compares": 20.0, "judges": 3.0}  # words alone are few, and what they teach is used everywhere
 NOT_BEFORE, FROM = 10 / 18, 11 / 18  # shares of the steps: never clear before the one, always after the other
 MIXTURES: dict[str, dict[str, float]] = {
@@ -174,6 +175,8 @@ class Lessons:
     def __init__(self, model: Model, rows: Sequence[dict[str, Any]], mixture: Mapping[str, float]) -> None:
         self.model, self.mixture = model, dict(mixture)
         self.good, self.bad = ([row for row in rows if row["right"] == side] for side in (True, False))
+        # what cannot be read teaches nothing about reading: half of it looks like what was asked
+        self.read = [row for row in rows if row["shows"] != UNCLEAR] or list(rows)
         self.hope, self.lost = ([row for row in rows if row["any"] == side] for side in (True, False))
         if not self.good or not self.bad:
             raise ValueError(f"of {len(rows)} pictures {len(self.good)} are right: a verifier needs some of both kinds")
@@ -202,9 +205,13 @@ class Lessons:
                 question = rng.choice((WORLD.outcome, WORLD.reflection)).replace("{prompt}", prompt)
                 asked.append((user(question),))
             else:
-                row = rng.choice(self.good if rng.random() < RIGHT else self.bad)
-                asked.append(_put(row, rng.choice(("outcome", "reflection")), len(row["views"])))
-                shows, right = row["shows"], row["right"]
+                # mostly asked about something else, or the thought would be the question said again
+                row, other = rng.choice(self.read), rng.choice(self.read)
+                other = row if rng.random() < OWN else other
+                put = _put({**row, "prompt": other["prompt"]}, rng.choice(("outcome", "reflection")), len(row["views"]))
+                asked.append(put)
+                shows, content = row["shows"], say.read_plan(row["shows"])
+                right = content is not None and facts_hold(dict(other["facts"]), content)[0]
             thoughts.append(Thinking(shows))
             verdicts.append(Text(_word(right)))
         if name == "sees":
@@ -214,10 +221,10 @@ class Lessons:
     def _one(self, name: str, rng: random.Random) -> tuple[Conversation, str]:
         hopeful = name == "step" and bool(self.lost)
         sides = (self.hope, self.lost) if hopeful else (self.good, self.bad)
-        # the published reflections are one fifth positive, and only the others are explained; here right pictures are
-        # described as well, or everything would be found unclear
-        share = RIGHT if name == "critique" else 0.2 if name == "reflection" else 0.5
+        share = 0.2 if name == "reflection" else 0.5  # the published reflections are one fifth positive
         row = rng.choice(sides[0] if rng.random() < share else sides[1])
+        if name == "critique":  # right pictures are described as well, or everything would be found unclear
+            row = rng.choice(self.read if rng.random() < READABLE else self.bad)
         steps = len(row["views"])
         if name == "critique":
             return _put(row, "reflection", steps, WORLD.critique), row["shows"]
@@ -373,7 +380,7 @@ def _run(
             about = About(f"cot.{name}", metric="scenes", prompts="world")
             save_about(folder, WORLD, about, thinks=thinks, fast=_fast(model) if thinks else "")
 
-    rows, steps = (128, 900) if "sees" in MIXTURES.get(name, {}) else (48, 700)
+    rows, steps = (128, 450) if "sees" in MIXTURES.get(name, {}) else (48, 700)
     return Run(
         name=f"cot.{name}",
         build=build,
