@@ -87,7 +87,7 @@ def test_two_steps_release_a_verifier(name, data, tmp_path):
     assert find_verifier(str(result.released)).about == about
     told = read_about(result.released)
     assert (told["thinks"], told["fast"]) == (
-        (("outcome", "reflection"), "factor") if name == "tiny_parmpp" else ((), "")
+        (("outcome", "reflection"), "threshold=0.8") if name == "tiny_parmpp" else ((), "")
     )
 
 

@@ -61,7 +61,7 @@ UNCLEAR = "it is not clear"
 GENERATOR = "tiny-show-o"
 HALF_MADE = Path("runs/cot.half_made")
 CONTINUED = Path("runs/cot.continued")  # the step-wise verifier's own: continuations cost most
-FAST = "factor"
+FAST = "threshold=0.8"
 OWN = 0.3  # share of the readable pictures that are judged under their own prompt
 READABLE = 0.7  # share of readable pictures among those that are described in words
 WEIGHTS = {"compares": 20.0, "judges": 3.0}  # words alone are few, and what they teach is used everywhere
