@@ -145,7 +145,8 @@ class Limner:
         fast: str = "",
         on_step: OnStep | None = None,
     ) -> Answer:
-        """Think about a prompt (if ``think``) and draw it, with a picture to begin from if one is given.
+        """Think about a prompt (if ``think``, and if the model was taught to) and draw it, with a picture to begin from
+        if one is given.
 
         ``steps`` 1-1000, ``guidance`` 0-100, ``size`` in pixels; None leaves the choice to the model. ``fast`` makes
         words (here thoughts, elsewhere answers too) in fewer or cheaper passes, and so other words at times: some of
@@ -435,9 +436,8 @@ class Limner:
     def about(self, request: Request, plan: Plan, seed: int) -> dict[str, Any]:
         """All that an answer to a request depends on, as plain JSON values."""
         about: dict[str, Any] = {"command": request.command, "model": self.name, "prompt": request.prompt.strip()}
-        about |= {"think": request.think and self.model.thinks, "seed": seed} | (
-            {"fast": request.fast} if request.fast else {}
-        )
+        about |= {"think": request.think and self.model.thinks, "seed": seed}
+        about |= {"fast": request.fast} if request.fast else {}
         for name in ("image", "mask"):
             picture = getattr(request, name)
             if picture is not None:

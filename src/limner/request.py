@@ -158,6 +158,10 @@ class Request:
         last: PartKind = "image" if self.command in DRAWS else "text"
         asks = list(model.plan(model.kinds(last, self.think)))
         if self.fast:
+            if all(ask.kind == "image" for ask in asks):
+                raise ValueError(
+                    f"fast={self.fast!r} is for words, but this model was not taught to think; leave it out"
+                )
             asks = [ask if ask.kind == "image" else replace(ask, fast=self.fast) for ask in asks]
         own = asks[-1]
         if last == "image":

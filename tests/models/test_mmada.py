@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from limner import catalog
 from limner.algorithms.sft import Piece, sft
+from limner.bench.run import digest_of_weights
 from limner.models.base import UnknownWords
 from limner.models.mmada import weights
 from limner.models.mmada.config import RELEASED, MMaDAConfig, Specials, released
@@ -420,4 +421,10 @@ def test_models_may_share_a_codec_that_stands_elsewhere(tmp_path):
     codes = torch.arange(64)[None]
     one, other = (catalog.load_model(place).decode("image", codes)[0] for place in (whole, folder))
     assert one.image.tobytes() == other.image.tobytes()
+    whole_copy = shutil.copytree(folder, folder.parent / "whole", ignore=shutil.ignore_patterns("codec"))
+    shutil.copytree(whole / "codec", whole_copy / "codec")
+    assert digest_of_weights(folder) == digest_of_weights(whole_copy)
+    (folder.parent / "other" / "codec" / "config.json").write_text("{}")
+    assert digest_of_weights(folder) != digest_of_weights(whole_copy)
+    shutil.copy(whole / "codec" / "config.json", folder.parent / "other" / "codec" / "config.json")
     assert catalog.outline(str(folder)).parts[-1].parameters == catalog.outline("tiny-mmada").parts[-1].parameters

@@ -27,7 +27,7 @@ class Drawing:
     """A command that draws: it says what is wanted, the rest is here."""
 
     think: bool = True
-    """Think before drawing."""
+    """Think before drawing, if the model was taught to."""
     seed: Seed = 0
     number: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
     """How many pictures, with the seeds SEED, SEED + 1, ..."""

@@ -153,12 +153,12 @@ def _verified(command: EvalWorld) -> int:
 
     judge = SCENES if command.verify == "oracle" and command.judge == "self" else command.judge
     label = f"{command.model}, judged by {judge}, {command.steps or 'own'} steps, {command.guidance} guidance"
-    model = Limner.load(command.model, device=command.device).model
-    thinks = command.think and model.thinks
-    label += ", thinking" if thinks else ""
-    groups = command.groups or (lessons.GROUPS if thinks else lessons.EXPLICIT)
     prompts, outputs = (10, 1) if command.quick else (command.prompts, command.outputs)
+    groups = command.groups or lessons.EXPLICIT
     trial = verified.Trial(label, groups, command.split, prompts, outputs, command.test_seed)
+    model = Limner.load(command.model, device=command.device).model
+    if command.think and model.thinks:
+        trial = replace(trial, label=f"{label}, thinking", groups=command.groups or lessons.GROUPS)
     verifier = find_verifier(judge, model, device=command.device) if how.policy.questions or how.rounds else None
     *before, picture = model.plan(model.kinds("image", command.think))
     guidance = picture.guidance if command.guidance is None else command.guidance

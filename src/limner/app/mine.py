@@ -63,7 +63,9 @@ class Mine:
         model = catalog.load_model(self.model, device=self.device)
         *before, picture = model.plan(model.kinds("image", self.think))
         plan = (*before, replace(picture, steps=self.steps or picture.steps))
-        label = f"{self.model}, judged by {self.judge}, {self.steps or 'own'} steps" + (", thinking" * self.think)
+        label = f"{self.model}, judged by {self.judge}, {self.steps or 'own'} steps" + (
+            ", thinking" * (self.think and model.thinks)
+        )
         judge = by_verifier(find_verifier(self.judge, model, device=self.device))
         bar = Bar(self.json)
         try:

@@ -167,7 +167,7 @@ class EvalModel(Judged):
             self.model,
             run.digest_of_weights(weights),
             self.seeds or suite.seeds,
-            self.think,
+            self.think and model.thinks,
             run.described(plan),
             len(items),
             self.batch,

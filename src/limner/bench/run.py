@@ -27,6 +27,7 @@ from limner.algorithms.verify.run import Method, verify
 from limner.algorithms.verify.search import SPREAD, Ledger, jobs_of
 from limner.judges.verifier import Verifier
 from limner.models.base import Model
+from limner.models.checkpoint import codec_of
 from limner.parts import Image, PartKind, Plan, Sample, Task, user
 from limner.turn import Step, rollout
 
@@ -121,17 +122,25 @@ def digest_of_items(items: Sequence[Item]) -> str:
 
 
 def digest_of_weights(folder: Path) -> str:
-    """SHA-256 over the names and contents of a checkpoint's configuration and weight files."""
+    """SHA-256 over the names and contents of a checkpoint's configuration and weight files; those of a codec that it
+    shares with other models count as its own."""
     hashed = hashlib.sha256()
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors", ".bin", ".pth"))
+    files = {p: p.relative_to(folder) for p in _weights(folder)}
+    codec = codec_of(folder)
+    if codec is not None:
+        files |= {p: Path("codec", p.relative_to(codec)) for p in _weights(codec)}
     if not files:
         raise ValueError(f"{folder} holds no weights to name; give a checkpoint folder")
-    for path in files:
-        hashed.update(str(path.relative_to(folder)).encode())
+    for path, name in sorted(files.items(), key=lambda each: each[1]):
+        hashed.update(str(name).encode())
         with path.open("rb") as file:
             while chunk := file.read(1 << 20):
                 hashed.update(chunk)
     return hashed.hexdigest()
+
+
+def _weights(folder: Path) -> list[Path]:
+    return [p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors", ".bin", ".pth")]
 
 
 def make(

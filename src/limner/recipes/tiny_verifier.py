@@ -4,8 +4,8 @@
     cot.tiny_prm      may this half-made one become right in any of some continuations? (2501.13926 section 3.2)
     cot.tiny_parm     is it clear yet, may it become right, is it right; 120 : 80 : 200 as published
     cot.tiny_parmpp   the same, steps (each path being its own continuation), and reflection: is it right, and if not,
-                      what is there instead, in words; one verifier for every method, and the one that is shipped.
-                      It thinks before it judges a finished picture: it says what it sees, and compares that
+                      what is there instead, in words; one verifier for every method. It thinks before it judges a
+                      finished picture: it says what it sees, and compares that
     cot.tiny_correct  the generator learns to draw again, with the wrong picture and the critique before it
 
 All learn from a generator's rollouts: the views after every step, and the exact reader's verdict on the finished

@@ -128,5 +128,7 @@ def test_one_that_was_not_taught_to_think_draws_at_once(opened):
     plain = opened.generate("a red cat", seed=1)
     assert plain.thinking is None and plain.request["think"] is False
     assert plain.image.tobytes() == opened.generate("a red cat", seed=1, think=False).image.tobytes()
+    with pytest.raises(ValueError, match="not taught to think"):
+        opened.generate("a red cat", fast="threshold")
     taught = Limner(make_model(thinks=True), "taught").generate("a red cat", seed=1)
     assert taught.thinking is not None and taught.request["think"] is True
