@@ -50,6 +50,28 @@ def test_the_plan_asks_for_the_wanted_parts_in_order(case):
     assert [part.kind for part in case.samples()[0].reply] == kinds
 
 
+@pytest.mark.parametrize("last", ["image", "text"])
+def test_a_model_plans_a_thought_where_it_says_that_it_thinks(case, last):
+    if case.model.thinks_of(last):
+        assert [ask.kind for ask in case.model.plan(["thinking", last])] == ["thinking", last]
+    else:
+        with pytest.raises(ValueError, match="thinks"):
+            case.model.plan(["thinking", last])
+
+
+def test_a_thought_alone_is_the_thought_before_its_picture(case):
+    if not case.model.thinks:
+        return
+    tasks = case.tasks[:1]
+    alone, image = case.model.plan(["thinking"]), case.model.plan(["image"])
+    (thought,) = rollout(case.model, tasks, alone, [3])
+    (both,) = rollout(case.model, tasks, (*alone, *image), [3])
+    (behind,) = rollout(case.model, tasks, image, [3], replies=[thought.reply])
+    assert thought.thinking == both.thinking == behind.thinking
+    assert behind.image is not None and both.image is not None
+    assert behind.image.tobytes() == both.image.tobytes()
+
+
 @pytest.mark.parametrize("chance", [False, True], ids=["default", "warm"])
 def test_a_row_alone_equals_the_row_in_a_batch(case, chance):
     plan = warm(case.plan) if chance else case.plan

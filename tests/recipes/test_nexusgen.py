@@ -144,7 +144,7 @@ def test_a_key_is_that_of_the_content():
 
 def test_what_is_kept_is_not_computed_again_and_is_the_same(begun, tmp_path):
     rows, digest = edits(), weights_digest(begun.reader)
-    cache = Cache(tmp_path)
+    cache = Cache(tmp_path / "one")
     first = kept(begun, rows, 16, True, digest, cache)
     assert cache.made == 2
     again, fresh = kept(begun, rows[::-1], 16, True, digest, cache), kept(begun, rows, 16, True, digest, Cache(None))
@@ -154,7 +154,11 @@ def test_what_is_kept_is_not_computed_again_and_is_the_same(begun, tmp_path):
         assert torch.equal(getattr(first, name).flip(0), getattr(again, name))
     kept(begun, rows, 16, True, "other weights", cache)
     assert cache.made == 4
-    next(tmp_path.rglob("*.safetensors")).write_bytes(b"nothing")
+    several = Cache(tmp_path / "several")
+    for way in ((True, True), (True, False), (False, True), (False, False)):
+        kept(begun, rows, 16, way[0], digest, several, way[1])
+    assert several.made == 8
+    next(cache.folder.rglob("*.safetensors")).write_bytes(b"nothing")
     with pytest.raises(ValueError, match="damaged"):
         for key in (digest, "other weights"):
             kept(begun, rows, 16, True, key, cache)
@@ -167,6 +171,10 @@ def test_a_decoder_learns_from_what_the_reader_predicts_and_sees_the_source(begu
     with torch.no_grad():
         wanted = predicted(begun, laid(begun, rows))
     torch.testing.assert_close(batch.target, wanted)
+    own = kept(begun, rows, 16, True, "", Cache(None), predicts=False)
+    torch.testing.assert_close(own.target, kept(begun, rows, 16, False, "", Cache(None)).target)
+    torch.testing.assert_close(own.source, batch.source)
+    torch.testing.assert_close(kept(begun, rows, 16, False, "", Cache(None), predicts=True).target, wanted)
     with pytest.raises(ValueError, match="no picture to begin from"):
         kept(begun, [Lesson((user("a red cat"),), (picture("red"),))], 16, True, "", Cache(None))
     with pytest.raises(ValueError, match="holds none"):

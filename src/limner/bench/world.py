@@ -288,7 +288,7 @@ def evaluate(
     asked, asked_rows = _understand(model, count * repeats, test_seed, captions=False)
     thought: Share | None = None
     thought_rows: list[dict[str, str]] = []
-    if model.thinks:
+    if model.thinks_of("text"):
         thought, thought_rows = _understand(model, count * repeats, test_seed, captions=False, think=True)
     report_progress("captions", (len(sets) + 1) / (len(sets) + 2))
     captioned, caption_rows = _understand(model, count * repeats, test_seed, captions=True)

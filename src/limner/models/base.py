@@ -47,6 +47,10 @@ class Model(nn.Module, ABC):
         """Whether it was taught to think in words before it draws or answers. Wishes for thoughts are for those."""
         return True
 
+    def thinks_of(self, last: PartKind) -> bool:
+        """Whether it was taught to think before a part of that kind."""
+        return self.thinks
+
     def kinds(self, last: PartKind, think: bool) -> tuple[PartKind, ...]:
         """The parts of a reply that ends with ``last``, with a thought in front if that is wanted and was taught."""
         return ("thinking", last) if think and self.thinks else (last,)

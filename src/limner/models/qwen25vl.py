@@ -197,11 +197,18 @@ class Qwen25VL(nn.Module):
     # what comes out
 
     def run(
-        self, x: Tensor, places: Tensor, kept: Tensor, past: Tensor | None = None, remember: bool = False
+        self,
+        x: Tensor,
+        places: Tensor,
+        kept: Tensor,
+        past: Tensor | None = None,
+        remember: bool = False,
+        last: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """(States (B, t, D) before the last norm, keys and values (B, layers, 2, Hkv, T, head) if they are wanted).
 
-        x (B, t, D) stands at places (3, B, t), behind what ``past`` holds; kept (B, T) bool tells of all.
+        x (B, t, D) stands at places (3, B, t), behind what ``past`` holds; kept (B, T) bool tells of all. Where only
+        the ``last`` so many states are asked for, the last layer computes no others: nothing reads them.
         """
         if past is not None:
             past = past.to(x.dtype)
@@ -218,17 +225,23 @@ class Qwen25VL(nn.Module):
         for i, layer in enumerate(self.layers):
             attention = layer.self_attn
             h = normed(layer.input_layernorm, x)
+            asking = h
+            if last is not None and i + 1 == len(self.layers) and last < t:
+                asking, x, mask = h[:, -last:], x[:, -last:], _last(mask, last, T, x.device)
             q, k, v = (
-                to(h).unflatten(2, (-1, attention.head_dim)).transpose(1, 2)
-                for to in (attention.q_proj, attention.k_proj, attention.v_proj)
+                to(of).unflatten(2, (-1, attention.head_dim)).transpose(1, 2)
+                for to, of in ((attention.q_proj, asking), (attention.k_proj, h), (attention.v_proj, h))
             )
             turn = cos.to(q.dtype), sin.to(q.dtype)
-            q, k = (each * turn[0] + each.roll(half, dims=-1) * turn[1] for each in (q, k))
+            q, k = (
+                each * turn[0][:, :, -each.shape[2] :] + each.roll(half, dims=-1) * turn[1][:, :, -each.shape[2] :]
+                for each in (q, k)
+            )
             if past is not None:
                 k, v = torch.cat([past[:, i, 0], k], dim=2), torch.cat([past[:, i, 1], v], dim=2)
             if remember:
                 found.append(torch.stack([k, v], dim=1))
-            seen = _attend(q, k, v, mask, causal=mask is None and t > 1)
+            seen = _attend(q, k, v, mask, causal=mask is None and q.shape[2] > 1)
             x = x + attention.o_proj(seen.transpose(1, 2).flatten(2))
             x = x + layer.mlp(normed(layer.post_attention_layernorm, x))
         return x, torch.stack(found, dim=1) if remember else None
@@ -261,6 +274,15 @@ class Qwen25VL(nn.Module):
 def _grid(of: Tensor) -> tuple[int, int, int]:
     frames, high, wide = of.tolist()
     return frames, high, wide
+
+
+def _last(mask: Tensor | None, last: int, T: int, device: torch.device) -> Tensor | None:
+    """The mask (B or 1, 1, last, T) of the last queries of a causal sequence, from that of all; None: they see all."""
+    if mask is not None:
+        return mask[:, :, -last:]
+    if last == 1:
+        return None
+    return torch.ones(last, T, dtype=torch.bool, device=device).tril(T - last)[None, None]
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:

@@ -53,7 +53,7 @@ class Words(Process[WordsState]):
             places = state.following[None, :, None].expand(3, -1, -1)
             kept = torch.cat([prompt.kept, torch.ones_like(state.values[:, :n], dtype=torch.bool)], dim=1)
             following = state.following + 1
-        states, past = self.model.run(x, places, kept, state.past, remember=True)
+        states, past = self.model.run(x, places, kept, state.past, remember=True, last=1)
         logits = self._logits(states[:, -1])
         if self.penalty != 1.0:
             logits = self._penalised(logits, prompt, state.values[:, :n])

@@ -2,9 +2,10 @@
 
 The autoregressive part (spec section 6.3): words by cross-entropy, embeddings by half the squared error and half of one
 minus the cosine, weighted and summed; vision tower frozen. The decoders (sections 8.3 and 9.3): the velocity's squared
-error at one of the 1000 published times, weighted by the published bell. The generation decoder learns to redraw a
-picture from its own embeddings, the editing decoder from those that the autoregressive part predicts beside those of
-the source; both sets never change while a decoder learns, so they may be kept (``Cache``).
+error at one of the 1000 published times, weighted by the published bell. As published, the generation decoder learns to
+redraw a picture from its own embeddings, the editing decoder from those that the autoregressive part predicts, beside
+those of the source; either can learn from both kinds. Neither set changes while a decoder learns, so they may be kept
+(``Cache``).
 """
 
 from __future__ import annotations
@@ -95,20 +96,33 @@ def picture_of(lesson: Lesson) -> Image:
     return found[-1]
 
 
-def kept(model: NexusGen, lessons: Sequence[Lesson], size: int, edits: bool, digest: str, cache: Cache) -> Painted:
+def kept(
+    model: NexusGen,
+    lessons: Sequence[Lesson],
+    size: int,
+    edits: bool,
+    digest: str,
+    cache: Cache,
+    predicts: bool | None = None,
+) -> Painted:
     """What a decoder is taught with, from the cache where it is there. ``digest`` is that of the frozen weights.
+    ``predicts``: the embeddings are those that the autoregressive part predicts, not the picture's own (None: for
+    ``edits``, as published).
 
     Raises ValueError for an editing decoder's lesson without a picture to begin from.
     """
+    predicts = edits if predicts is None else predicts
     pictures = [picture_of(lesson) for lesson in lessons]
     sources = [source(lesson.conversation, ()) if edits else None for lesson in lessons]
     if edits and None in sources:
         raise ValueError("the editing decoder learns from edits, and a row shows no picture to begin from")
 
     def key(i: int) -> str:
-        if not edits:
-            return content_key("redraw", digest, size, pictures[i])
-        return conversation_key(digest, lessons[i].conversation, lessons[i].reply, "edit", size)
+        if predicts:
+            what = "edit" if edits else "draw"
+            return conversation_key(digest, lessons[i].conversation, lessons[i].reply, what, size)
+        shown = [sources[i]] if edits else []
+        return content_key("redraw", digest, size, pictures[i], *shown)
 
     def make(numbers: list[int]) -> list[Embedded]:
         some = [lessons[i] for i in numbers]
@@ -116,10 +130,12 @@ def kept(model: NexusGen, lessons: Sequence[Lesson], size: int, edits: bool, dig
             with torch.autocast(model.device.type, enabled=False):  # the autoencoder computes in float32
                 latents = to_latents(model.see([pictures[i].image for i in numbers], size))
             latents = latents.unflatten(1, (-1, *model.square(latents.shape[1])))
-            if not edits:
+            if predicts:
+                target = predicted(model, laid(model, some))
+            else:
                 target = _features(model, [model.own(crop(pictures[i].image, size)) for i in numbers])
+            if not edits:
                 return [{"target": t, "latents": x} for t, x in zip(target, latents, strict=True)]
-            target = predicted(model, laid(model, some))
             given = [found for i in numbers if (found := sources[i]) is not None]
             seen = _features(model, [model.reference(one.image, "square") for one in given])
         rows = zip(target, seen, latents, strict=True)
@@ -177,9 +193,15 @@ def _frozen(model: NexusGen) -> str:
 
 
 def decoder_objective(
-    part: Literal["generation", "editing"], size: int, micro: int, cache: Cache, noisy: float = 0.0
+    part: Literal["generation", "editing"],
+    size: int,
+    micro: int,
+    cache: Cache,
+    noisy: float = 0.0,
+    predicts: bool | None = None,
 ) -> Objective:
-    """The objective of a decoder, ``micro`` pictures at a time. The digest of the frozen weights is taken once."""
+    """The objective of a decoder, ``micro`` pictures at a time; ``noisy`` as in ``velocity_loss``, ``predicts`` as in
+    ``kept``. The digest of the frozen weights is taken once."""
     digests: list[str] = []
 
     def objective(model: nn.Module, rows: list[Lesson], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
@@ -190,7 +212,7 @@ def decoder_objective(
             digests.append(_frozen(model) if cache.folder else "")
 
         def one(some: Sequence[Lesson]) -> tuple[Tensor, dict[str, float]]:
-            batch = kept(model, some, size, part == "editing", digests[0], cache)
+            batch = kept(model, some, size, part == "editing", digests[0], cache, predicts)
             return velocity_loss(model, decoder, batch, rng, noisy)
 
         return micro_steps(one, rows, micro)

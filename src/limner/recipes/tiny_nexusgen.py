@@ -5,11 +5,12 @@
     tiny_generation     the generation decoder redraws pictures from their own embeddings
     tiny_reader_one     the autoregressive part: words and pictures of all tasks, mostly captions to pictures
     tiny_reader_two     the same, balanced, with edits and stories
-    tiny_reader_three   a short end on long and short captions at a low rate
+    tiny_reader_three   at a lower rate, mostly questions, about pictures and about words
+    tiny_reader_four    the same with more questions about pictures
     tiny_editing        the editing decoder begins as the generation decoder and learns edits beside their sources
 
-Pictures are written as 4 x 4 embeddings of 32 px, and shown to the autoregressive part at the same size (the published
-option of one scale for edits); the editing decoder sees its source as 8 x 8 embeddings of 64 px. All parts see only
+Pictures are written as 4 x 4 embeddings of 64 px, and shown to the autoregressive part at the same size (the published
+option of one scale for edits); the editing decoder sees its source as 8 x 8 embeddings of 128 px. All parts see only
 what ``limner.world.splits`` lets training see. Scenes of edits, questions and stories are moved, shrunk and mirrored at
 random, because their tests are; a caption's scene stands where it always stands, so that its picture follows from it.
 """
@@ -49,12 +50,19 @@ from limner.world.splits import known_content
 
 # where each recipe's model stands after its run
 VAE = Path("runs/mindomni.tiny_vae/released")
-SIGHT, GENERATION, ONE, TWO, THREE = (
+SIGHT, GENERATION, ONE, TWO, THREE, FOUR = (
     Path("runs") / f"nexusgen.{name}" / "released"
-    for name in ("tiny_sight", "tiny_generation", "tiny_reader_one", "tiny_reader_two", "tiny_reader_three")
+    for name in (
+        "tiny_sight",
+        "tiny_generation",
+        "tiny_reader_one",
+        "tiny_reader_two",
+        "tiny_reader_three",
+        "tiny_reader_four",
+    )
 )
 KEPT = Path("runs/nexusgen.embeddings")  # the decoders' cache
-POOL = 8192  # different lessons of a decoder: few enough to be kept, and each is another one at every noise
+POOL = 32768  # different lessons of a decoder: few enough to be kept, and each is another one at every noise
 TABLES = 0.2  # the learning rate of tables, norms and biases beside that of the matrices
 NOISY = 0.3  # noise of the embeddings that the generation decoder learns from, at most, in deviations
 SAMPLES = ("two red apples", "a blue cat left of a green car", "three yellow stars at night", "a purple heart")
@@ -68,16 +76,21 @@ class Mixture:
     explicit: int = 0  # prompts that say what to draw
     polish: int = 0  # prompts to their worked-out words (the model's own longer prompt)
     polished: int = 0  # such words to pictures
-    change: int = 0  # a picture and an instruction to a picture
-    story: int = 0  # the second or third picture of a conversation
     describe: int = 0  # pictures to plans
     tell: int = 0  # the words behind a picture that was drawn
     question: int = 0  # pictures and questions to answers
+    change: int = 0  # a picture and an instruction to a picture
+    story: int = 0  # the second or third picture of a conversation
+    read: int = 0  # a plan in words and a question about it to answers
 
 
-FIRST = Mixture(caption=40, explicit=24, polish=8, polished=8, change=8, describe=8, question=16)
-BALANCED = Mixture(caption=16, explicit=24, polish=8, polished=8, change=32, story=8, describe=4, tell=4, question=16)
-LAST = Mixture(caption=32, explicit=32, polish=4, polished=8, change=24, story=8, describe=4, tell=4, question=12)
+# rows of like length stand together in micro-batches of 16
+FIRST = Mixture(caption=36, explicit=16, polish=12, polished=20, describe=4, change=8, question=16)
+BALANCED = Mixture(caption=12, explicit=12, polish=8, polished=24, describe=4, tell=4, change=32, question=16, story=12)
+LAST = Mixture(
+    caption=8, explicit=8, polish=4, polished=12, describe=4, tell=4, question=40, change=24, story=8, read=64
+)
+ASKING = replace(LAST, question=72, read=48)
 
 
 def picture(scene: Scene) -> Image:
@@ -145,6 +158,13 @@ def _question(rng: random.Random) -> Lesson:
     return Lesson((user(picture(scene), asked),), (Text(answer),))
 
 
+def _read(rng: random.Random) -> Lesson:
+    """Comparing, by words alone: whether something is there is hardly learned from pictures before."""
+    content = known_content(rng)
+    asked, answer = questions.ask(content, rng)
+    return Lesson((user(f"{say.plan(content)} {asked}"),), (Text(answer),))
+
+
 TASKS: dict[str, Callable[[random.Random], Lesson]] = {
     "caption": _caption,
     "explicit": _explicit,
@@ -155,6 +175,7 @@ TASKS: dict[str, Callable[[random.Random], Lesson]] = {
     "describe": _describe,
     "tell": _tell,
     "question": _question,
+    "read": _read,
 }
 
 
@@ -188,7 +209,8 @@ def there(folder: Path) -> Path:
 def new_model(vae: Path, sight: Path, sizes: Sizes = SIZES, seed: int = 0) -> NexusGen:
     """An untrained tiny Nexus-Gen around a trained autoencoder and vision tower, with the world's vocabulary."""
     config = replace(
-        tiny(NexusConfig(side=SIDE), text_limit=24, thinking_limit=40), max_pixels=(SIDE * 2 * sizes.patch) ** 2
+        tiny(NexusConfig(side=SIDE), text_limit=24, thinking_limit=40, turns=3),
+        max_pixels=(SIDE * 2 * sizes.patch) ** 2,
     )
     texts = config.english
     every = (config.system, texts.draw, texts.drawn, texts.edited, texts.polish)
@@ -252,7 +274,7 @@ def tiny_generation(
         lambda: train_only(new_model(vae, sight, sizes), "generation"),
         objective=decoder_objective("generation", SIZE, 64, Cache(cache), NOISY),
         batches=each_step(partial(from_pool, _any, pool)),
-        steps=4000,
+        steps=2400,
         batch_size=64,
         settings={"pool": pool, "noisy": NOISY},
     )
@@ -270,33 +292,38 @@ def _reader(name: str, start: Path, mixture: Mixture, micro: int, **numbers: Any
     )
 
 
-def tiny_reader_one(start: Path = GENERATION, mixture: Mixture = FIRST, micro: int = 32) -> Run:
+def tiny_reader_one(start: Path = GENERATION, mixture: Mixture = FIRST, micro: int = 16) -> Run:
     """All tasks from nothing; captions to pictures most of all."""
     return _reader(
-        "tiny_reader_one", start, mixture, micro, steps=4000, hold=1.0, sample=draw_samples, sample_every=1000
+        "tiny_reader_one", start, mixture, micro, steps=750, hold=1.0, sample=draw_samples, sample_every=1000
     )
 
 
-def tiny_reader_two(start: Path = ONE, mixture: Mixture = BALANCED, micro: int = 32) -> Run:
+def tiny_reader_two(start: Path = ONE, mixture: Mixture = BALANCED, micro: int = 16) -> Run:
     """All tasks in balance."""
     return _reader(
-        "tiny_reader_two", start, mixture, micro, steps=4000, lr=1.5e-3, sample=draw_samples, sample_every=1000
+        "tiny_reader_two", start, mixture, micro, steps=1000, hold=0.3, sample=draw_samples, sample_every=1000
     )
 
 
-def tiny_reader_three(start: Path = TWO, mixture: Mixture = LAST, micro: int = 32) -> Run:
-    """Long and short captions at a tenth of the rate."""
-    return _reader("tiny_reader_three", start, mixture, micro, steps=800, lr=2e-4, hold=0.0)
+def tiny_reader_three(start: Path = TWO, mixture: Mixture = LAST, micro: int = 16) -> Run:
+    """Questions most of all, half of them about what stands there in words."""
+    return _reader("tiny_reader_three", start, mixture, micro, steps=450, lr=1e-3, hold=0.5)
 
 
-def tiny_editing(start: Path = THREE, cache: Path | None = KEPT, pool: int = POOL) -> Run:
+def tiny_reader_four(start: Path = THREE, mixture: Mixture = ASKING, micro: int = 16) -> Run:
+    """Questions about pictures again."""
+    return _reader("tiny_reader_four", start, mixture, micro, steps=300, lr=1e-3)
+
+
+def tiny_editing(start: Path = FOUR, cache: Path | None = KEPT, pool: int = POOL) -> Run:
     """The editing decoder: edits from what the reader predicts and from the source."""
     return _run(
         "tiny_editing",
         lambda: _began(start, "editing"),
         objective=decoder_objective("editing", SIZE, 32, Cache(cache)),
         batches=each_step(partial(from_pool, _change, pool)),
-        steps=3000,
+        steps=2400,
         batch_size=32,
         sample=draw_samples,
         sample_every=1000,

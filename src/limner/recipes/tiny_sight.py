@@ -36,11 +36,12 @@ from limner.world.scene import random_scene
 
 SIDE = 4  # embeddings a side of a picture that is written; the editing decoder sees its source by twice as many
 SIZES = Sizes(
-    layers=6, mlp=640, patch=4, sight=128, sight_layers=4, sight_heads=4, sight_mlp=384, painter_heads=5,
-    painter_head=32, double=2, single=4, context=160, pooled=16, vae=(16, 32, 64), vae_layers=1, vae_groups=8,
+    layers=6, mlp=640, patch=8, sight=128, sight_layers=4, sight_heads=4, sight_mlp=384, painter_heads=5,
+    painter_head=32, double=2, single=4, context=160, pooled=16, vae=(16, 48, 96), vae_layers=1, vae_groups=8,
+    channels=8,
 )  # fmt: skip
 SIZE = 64  # pixels of a picture of the world
-NAMING, PLACING = 0.2, 0.05  # weights beside the pixels
+NAMING, PLACING = 0.5, 0.05  # weights beside the pixels
 TOWER = "tower.safetensors"
 Batch = tuple[Tensor, Tensor]  # uint8 (B, 64, 64, 3), names (B, 3, 8, 8)
 
@@ -114,7 +115,7 @@ def _look(model: nn.Module, batch: Batch, rng: torch.Generator) -> tuple[Tensor,
     pictures, named = batch
     wanted = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
     loss, numbers = model.written(model.tokens(pictures, SIDE), wanted, named)
-    some = slice(0, max(1, len(pictures) // 8))  # four times the tokens
+    some = slice(0, max(1, len(pictures) // 4))  # four times the tokens
     other, told = model.seen(model.tokens(pictures[some], 2 * SIDE), wanted[some], named[some])
     return loss + other, numbers | {f"source_{name}": value for name, value in told.items()}
 

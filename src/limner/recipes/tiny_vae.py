@@ -1,4 +1,4 @@
-"""Tiny MindOmni's autoencoder: 64 px pictures of the world to 16 x 16 latents of four numbers and back."""
+"""Tiny MindOmni's autoencoder: 64 px pictures of the world to 16 x 16 latents of eight numbers and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from limner.train.run import Run
 from limner.world.draw import render
 from limner.world.scene import random_scene
 
-SIZES = Sizes(patch=8, vae=(16, 32, 64), vae_layers=1, vae_groups=8)
+SIZES = Sizes(patch=8, vae=(16, 48, 96), vae_layers=1, vae_groups=8, channels=8)
 SIZE = 64
 SPREAD = 1e-5  # weight of the divergence from normal numbers
 
@@ -62,7 +62,7 @@ def _codec_muon(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
 
 
 def tiny_vae() -> Run:
-    """64 px to 16 x 16 latents of 4 numbers and back."""
+    """64 px to 16 x 16 latents of 8 numbers and back."""
     return Run(
         name="mindomni.tiny_vae",
         build=lambda: Vae(vae_config(SIZES)),
@@ -70,11 +70,12 @@ def tiny_vae() -> Run:
         batches=each_step(_pictures),
         optimizer=_codec_muon,
         finish=_scaled,
-        steps=2000,
+        steps=3000,
         batch_size=16,
         lr=3e-3,
         warmup=50,
-        hold=0.5,
+        hold=0.3,
+        dtype="bfloat16",
         threads=2,
         checkpoint_every=250,
         settings={"vae": SIZES.vae, "spread": SPREAD},

@@ -159,6 +159,20 @@ def test_a_block_in_one_pass_equals_its_vectors_one_by_one_in_a_batch(model):
     torch.testing.assert_close(blocks[0], blocks[1], rtol=1e-5, atol=1e-5)
 
 
+@torch.no_grad()
+def test_the_last_states_alone_are_the_last_of_all(model):
+    reader, prompt = model.reader, model.context([(user("a red cat"),), (user("a"),)], [(), ()], Ask("image")).given
+    for one in (prompt, prompt[[0]]):  # with what is left out, and without
+        x, places, kept = reader.laid_out(one)
+        states, memory = reader.run(x, places, kept, remember=True)
+        for last in (1, 3, x.shape[1]):
+            some, found = reader.run(x, places, kept, remember=True, last=last)
+            torch.testing.assert_close(some, states[:, -last:], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(found, memory)
+        behind = reader.run(x[:, -4:], places[:, :, -4:], kept, memory[..., :-4, :], last=2)[0]
+        torch.testing.assert_close(behind, states[:, -2:], rtol=1e-5, atol=1e-5)
+
+
 def test_a_disturbance_grows_only_where_vectors_are_fed_back(model):
     prompt = model.context([(user("a red cat"),)], [()], Ask("image")).given
     still = objective.drift(model.reader, prompt, 1e-3)

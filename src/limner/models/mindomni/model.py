@@ -188,6 +188,9 @@ class MindOmni(Model):
     def turns(self) -> int | None:
         return self.config.defaults.turns
 
+    def thinks_of(self, last: PartKind) -> bool:
+        return self.thinks and last == "image"
+
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         d = self.config.defaults
         for kind, following in zip(kinds, kinds[1:], strict=False):

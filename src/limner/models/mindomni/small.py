@@ -43,6 +43,7 @@ class Sizes:
     vae: tuple[int, ...] = (32, 48, 64)
     vae_layers: int = 1
     vae_groups: int = 8
+    channels: int = 4
 
 
 def mllm_config(sizes: Sizes, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -100,12 +101,12 @@ def decoder_config(sizes: Sizes, channels: int, vocabulary: int) -> DecoderConfi
 
 
 def vae_config(sizes: Sizes, scale: float = 1.0) -> dict[str, Any]:
-    """An ``AutoencoderKL``'s ``config.json`` with four channels."""
+    """An ``AutoencoderKL``'s ``config.json``."""
     levels = len(sizes.vae)
     return {
         "in_channels": 3,
         "out_channels": 3,
-        "latent_channels": 4,
+        "latent_channels": sizes.channels,
         "block_out_channels": list(sizes.vae),
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,

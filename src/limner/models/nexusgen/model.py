@@ -228,9 +228,12 @@ class NexusGen(Model):
     def turns(self) -> int | None:
         return self.config.defaults.turns
 
+    def thinks_of(self, last: PartKind) -> bool:
+        return self.thinks and last == "image"
+
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         d = self.config.defaults
-        if "thinking" in kinds and "image" not in kinds:
+        if "thinking" in kinds and "image" not in kinds and len(kinds) > 1:
             raise ValueError("Nexus-Gen thinks of what it draws; ask for words without thinking")
         limits: dict[PartKind, int] = {"text": d.text_limit, "thinking": d.thinking_limit}
         return tuple(

@@ -130,7 +130,7 @@ class Reader(Qwen25VL):
         x, places, kept = self.laid_out(self.opened(_prompt(given), n - 1), apart=apart)
         if fed is not None and n > 1:
             x = torch.cat([x[:, : 1 - n], fed.to(x.dtype)], dim=1)
-        states, _ = self.run(x, places, kept)
+        states, _ = self.run(x, places, kept, last=n)
         return self.predict(states[:, -n:])
 
     def opened(self, prompt: Prompt, count: int) -> Prompt:
@@ -152,7 +152,7 @@ class Reader(Qwen25VL):
             places, _ = self.places(opened.before, opened.kept, opened.grids)
             places, kept = places[:, :, -1:], opened.kept
             x = last[:, None] if self.rows == "none" else self.inputs()[count].expand(len(last), 1, -1)
-        states, found = self.run(x.to(self.vision_head.weight.dtype), places, kept, memory, remember=True)
+        states, found = self.run(x.to(self.vision_head.weight.dtype), places, kept, memory, remember=True, last=1)
         assert found is not None
         return self.predict(states[:, -1]), found
 
