@@ -2,15 +2,20 @@
 
 import random
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
-from PIL import Image as pil
 
+from limner.codecs.vae import Vae
 from limner.models.mindomni.model import MindOmni
 from limner.models.mindomni.render import well_formed
-from limner.models.mindomni.small import Sizes
+from limner.models.mindomni.small import Sizes, vae_config
+from limner.models.nexusgen import small as nexusgen_small
+from limner.models.nexusgen.config import NexusConfig
+from limner.models.nexusgen.config import tiny as nexusgen_tiny
+from limner.models.nexusgen.model import NexusGen
+from limner.models.nexusgen.tokenizer import make_tokenizer as nexusgen_tokenizer
 from limner.parts import Image, Sample, Task, Thinking, user
 from limner.recipes import RECIPES, tiny_clip, tiny_vae
 from limner.recipes import tiny_mindomni as recipes
@@ -26,29 +31,45 @@ SMALL = Sizes(
 WORDS = data.Words(2, 1, 1, 1, 1)
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Every stage's result by name, two steps each."""
-    home, found = tmp_path_factory.mktemp("runs"), {}
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """The recipes at small sizes."""
     before = recipes.SIZES, tiny_vae.SIZES
     recipes.SIZES = tiny_vae.SIZES = SMALL
+    yield
+    recipes.SIZES, tiny_vae.SIZES = before
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A Nexus-Gen of the same sizes, beside an autoencoder."""
+    home = tmp_path_factory.mktemp("reader")
+    Vae(vae_config(SMALL)).save(home / "vae")
+    shared = {name: value for name, value in asdict(SMALL).items() if not name.startswith("decoder")}
+    sizes = nexusgen_small.Sizes(**shared, painter_heads=2, painter_head=16, double=1, single=1, context=24, pooled=8)
+    config = nexusgen_tiny(NexusConfig(side=2))
+    tokenizer = nexusgen_tokenizer(say.vocabulary(), (config.system,))
+    nexusgen_small.fresh(config, tokenizer, sizes, Vae.from_folder(home / "vae"), 1).save(home / "nexus")
+    return home / "nexus"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, reader):
+    """Every stage's result by name, two steps each."""
+    home, found = tmp_path_factory.mktemp("runs"), {}
 
     def go(run, size):
         own = replace(run, steps=2, batch_size=size, threads=1, prefetch=0, log_every=1, sample_every=0)
         found[run.name.removeprefix("mindomni.")] = result = fit(own, home / run.name, progress=False)
         return result.released
 
-    try:
-        vae = go(tiny_vae.tiny_vae(), 2)
-        words = go(recipes.tiny_words(vae, WORDS), 6)
-        decoder = go(recipes.tiny_decoder(words), 2)
-        one = go(recipes.tiny_stage_one(decoder), 2)
-        two = go(recipes.tiny_stage_two(one), 2)
-        clip = go(tiny_clip.tiny_clip(), 4)
-        three = recipes.tiny_stage_three(two, replace(recipes.REWARDS, group=2), prompts=1, clip=clip, steps=1)
-        go(three, 2)
-    finally:
-        recipes.SIZES, tiny_vae.SIZES = before
+    vae = go(tiny_vae.tiny_vae(), 2)
+    words = go(recipes.tiny_words(vae, reader, WORDS), 6)
+    decoder = go(recipes.tiny_decoder(words), 2)
+    one = go(recipes.tiny_stage_one(decoder), 2)
+    two = go(recipes.tiny_stage_two(one), 2)
+    clip = go(tiny_clip.tiny_clip(), 4)
+    go(recipes.tiny_stage_three(two, replace(recipes.REWARDS, group=2), prompts=1, clip=clip, steps=1), 2)
     return found
 
 
@@ -79,15 +100,13 @@ def test_every_stage_trains_its_own_parts_alone(runs):
 
 
 def test_the_stages_report_their_losses(runs):
-    assert {"think", "change", "caption", "question", "fact", "naming"} <= runs["tiny_words"].numbers.keys()
+    assert {"think", "change", "caption", "question", "fact"} <= runs["tiny_words"].numbers.keys()
     assert {"flow", "distilled", "kind_right"} <= runs["tiny_stage_one"].numbers.keys()
     assert {"draw_format", "draw_consistency", "draw_scene", "draw_kl_text"} <= runs["tiny_stage_three"].numbers.keys()
     assert "right" in runs["tiny_clip"].numbers
 
 
 def test_latents_are_scaled_to_mean_zero_and_deviation_one(runs):
-    from limner.codecs.vae import Vae
-
     vae = Vae.from_folder(runs["tiny_vae"].released)
     pixels = tiny_vae._pictures(1, 64).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
@@ -111,9 +130,7 @@ def test_rows_are_those_that_training_may_see():
     assert all(well_formed(row.reply[0].text) for row in behind)
     plain, seen = data.some_words(recipes.MIXTURE, 1, 0)
     assert Counter(row.task for row in plain + seen) == vars(recipes.MIXTURE)
-    assert all(
-        row.scene is not None and any(part.kind == "image" for part in row.conversation[0].parts) for row in seen
-    )
+    assert all(any(part.kind == "image" for part in row.conversation[0].parts) for row in seen)
     assert all(isinstance(row.part, Thinking) == (row.task in ("think", "change")) for row in plain + seen)
 
 
@@ -127,19 +144,33 @@ def test_chains_of_a_batch_are_of_like_length():
     assert sum(map(spread, batches)) / len(batches) < 0.8 * every
 
 
-def test_patches_are_named_where_they_stand(runs):
-    """A head that only repeats what a patch is made of finds the names' own places."""
-    model = MindOmni.load(runs["tiny_words"].released)
-    trained = recipes.Named(model, 1)
+def test_places_are_named_where_they_stand(runs):
+    """A head that only repeats what a place is made of finds the names' own places."""
+    trained = recipes.Named(MindOmni.load(runs["tiny_words"].released), 1)
     with torch.no_grad():
         trained.head.weight.fill_(1.0)
         trained.head.bias.zero_()
-    picture = Image(pil.new("RGB", (64, 64)))
-    picture.image.paste((255, 255, 255), (8, 16, 16, 24))  # row 2, column 1 of 8 x 8
-    eyes = replace(model.eyes, patch=8)
-    patches, _ = eyes.patches(picture.image)
-    said = trained.names(patches.mean(dim=1)[None, :, None], eyes.merge)[0, 0]
+    states = torch.zeros(1, 64, 1)
+    states[0, 2 * 8 + 1] = 1.0  # row 2, column 1 of 8 x 8
+    said = trained.names(states)[0, 0]
     assert said.shape == (8, 8) and said.argmax() == 2 * 8 + 1
+
+
+def test_the_language_model_begins_as_nexus_gens(reader):
+    """All of the network, and of the tables the words that both know; their marks have other numbers."""
+    model, known = recipes.new_model(reader.parent / "vae"), NexusGen.load(reader)
+    before = {name: weight.clone() for name, weight in model.mllm.network.state_dict().items()}
+    recipes.begin_as(model, known)
+    wanted, found = known.reader.network.state_dict(), model.mllm.network.state_dict()
+    tables = {"model.language_model.embed_tokens.weight", "lm_head.weight"}
+    assert found.keys() == wanted.keys() and tables <= found.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in found.keys() - tables)
+    for name in tables:
+        for word in ("cat", "<|im_end|>"):
+            own, there = model.tokenizer.token_to_id(word), known.tokenizer.token_to_id(word)
+            assert torch.equal(found[name][own], wanted[name][there])
+        new = model.tokenizer.token_to_id("<think>")
+        assert torch.equal(found[name][new], before[name][new])
 
 
 def test_times_are_drawn_nearer_to_the_noise(runs):

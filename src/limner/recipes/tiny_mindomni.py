@@ -1,7 +1,8 @@
 """Tiny MindOmni on the picture world: first what the originals' pretrained parts brought, then the three stages.
 
     tiny_vae          pictures to latents and back (the autoencoder)
-    tiny_words        the language model with its vision tower: chains of thought, questions about pictures, captions
+    tiny_words        the language model: chains of thought, questions about pictures, captions. It begins as tiny
+                      Nexus-Gen's, as both publications begin with one Qwen2.5-VL
     tiny_decoder      the image decoder under its own words, as OmniGen was before MindOmni
     tiny_stage_one    the connector alone: flow loss, and distillation from the decoder under its own words
     tiny_stage_two    connector and decoder: pictures behind chains of thought, edits of pictures that are shown
@@ -10,16 +11,15 @@
 Each goes on from what the one before released. All see only what ``limner.world.splits`` lets training see; reasoning
 prompts come without their thought about as often as with it, so that a comparison with thinking switched off is fair.
 
-Beside what the originals learn from, small heads name what stands where: in the vision tower, and halfway through the
-decoder (``naming``). They are thrown away. Times are drawn nearer to the noise than OmniGen's, because where a picture
+Beside what the originals learn from, a small head names what stands where, halfway through the decoder (``naming``). It
+is thrown away. Times are drawn nearer to the noise than OmniGen's, because where a picture
 follows from its words most is learned from a picture of which nothing is seen yet.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from limner.models.mindomni.config import MindOmniConfig, tiny
 from limner.models.mindomni.model import MindOmni
 from limner.models.mindomni.small import fresh
 from limner.models.mindomni.tokenizer import make_tokenizer
+from limner.models.nexusgen.model import NexusGen
 from limner.parts import Ask, PartKind, Task, user
 from limner.process.base import Context
 from limner.process.flow import Flow, FlowDraw, level_divergence
@@ -45,6 +46,8 @@ from limner.process.noise import Noise
 from limner.recipes.mindomni import Teacher, form, train_only
 from limner.recipes.naming import NAMED, naming_loss
 from limner.recipes.tiny_mindomni_data import Drawings, Drawn, Said, Words, named, some_rows, some_words, tasks
+from limner.recipes.tiny_nexusgen import FIVE as READER
+from limner.recipes.tiny_nexusgen import there
 from limner.recipes.tiny_vae import SIZE, SIZES
 from limner.train.data import each_step
 from limner.train.optim import Optimizers, adamw, muon_with_adamw
@@ -79,13 +82,7 @@ def new_model(vae: Path, seed: int = 0) -> MindOmni:
     """An untrained tiny MindOmni around a trained autoencoder, with the picture world's vocabulary."""
     config: MindOmniConfig = tiny()
     tokenizer = make_tokenizer(say.vocabulary(), (config.system, config.think, config.instruction))
-    return fresh(config, tokenizer, SIZES, Vae.from_folder(_there(vae)), seed)
-
-
-def _there(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise ValueError(f"there is no {folder}; train the recipe that releases it first")
-    return folder
+    return fresh(config, tokenizer, SIZES, Vae.from_folder(there(vae)), seed)
 
 
 def muon(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
@@ -97,30 +94,18 @@ def muon(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
 
 
 class Named(nn.Module):
-    """A model in training, with a head that names what stands at each place of a picture."""
+    """A model in training, with a head that names what stands at each place of the picture that is drawn."""
 
     def __init__(self, model: MindOmni, width: int) -> None:
         super().__init__()
         self.model = model
         self.head = nn.Linear(width, NAMED)
 
-    @contextmanager
-    def watching(self) -> Iterator[list[Tensor]]:
-        """Collects the states (G x 64, C) of the patches of G pictures, behind the vision tower's last block."""
-        seen: list[Tensor] = []
-        merger = self.model.mllm.network.model.visual.merger
-        hook = merger.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
-        try:
-            yield seen
-        finally:
-            hook.remove()
-
-    def names(self, states: Tensor, merged: int = 1) -> Tensor:
-        """(G, NAMED, h, w) of places (G, h x w, C), which stand in squares of ``merged`` a side, row by row."""
-        said: Tensor = self.head(states)
-        side = int(states.shape[1] ** 0.5) // merged
-        squares = said.unflatten(1, (side, side, merged, merged))
-        return squares.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+    def names(self, states: Tensor) -> Tensor:
+        """(B, NAMED, h, w) of places (B, h x w, C), row by row."""
+        side = int(states.shape[1] ** 0.5)
+        said: Tensor = self.head(states).unflatten(1, (side, side))
+        return said.permute(0, 3, 1, 2)
 
 
 def _inner(trained: nn.Module) -> MindOmni:
@@ -157,49 +142,59 @@ def _run(name: str, build: Callable[[], nn.Module], make: Callable[[int, int], A
 
 
 def words_loss(
-    trained: nn.Module, batch: Sequence[Sequence[Said]], rng: torch.Generator
+    model: nn.Module, batch: Sequence[Sequence[Said]], rng: torch.Generator
 ) -> tuple[Tensor, Mapping[str, float]]:
-    """Minus the mean log-probability of a token, by task, and the names of what is seen."""
-    assert isinstance(trained, Named)
-    model = trained.model
+    """Minus the mean log-probability of a token, by task."""
+    assert isinstance(model, MindOmni)
     total, numbers = torch.zeros((), device=model.device), dict[str, float]()
     process = model.process("text")
     for rows in batch:
         given = model.prompt([model.renderer.script(row.conversation, (), Ask(row.part.kind)) for row in rows])
         context = Context(given, given).to(model.device)
         values = model.encode([row.part for row in rows])
-        with trained.watching() as seen:
-            scored = process.log_prob(context, values, process.draw(values, Noise.of([0] * len(rows))))
+        scored = process.log_prob(context, values, process.draw(values, Noise.of([0] * len(rows))))
         for task in dict.fromkeys(row.task for row in rows):
             of = torch.tensor([row.task == task for row in rows], device=model.device)
             loss = -scored.tokens[of].sum() / scored.hidden[of].sum()
             numbers[task] = float(loss.detach())
             total = total + WEIGHTS[task] * loss
-        scenes = [row.scene for row in rows if row.scene is not None]
-        if scenes:
-            said = trained.names(torch.cat(seen).unflatten(0, (len(scenes), -1)), model.eyes.merge)
-            naming, right = naming_loss(said, named(scenes, said.shape[-1]).to(said.device))
-            numbers |= {"naming": float(naming.detach()), "kind_right": right}
-            total = total + NAMING * naming
     return total, numbers
 
 
-def tiny_words(vae: Path = VAE, mixture: Words = MIXTURE) -> Run:
-    """The language model and its vision tower, from nothing; everything else of the model is fresh."""
+@torch.no_grad()
+def begin_as(model: MindOmni, reader: NexusGen) -> None:
+    """Take over the network of a Nexus-Gen of the same sizes, the vision tower with it; words that it does not know
+    stay as they are. RuntimeError for other sizes."""
+    own, known = model.mllm.network, reader.reader.network.state_dict()
+    places = [
+        (model.tokenizer.token_to_id(word), place)
+        for word, place in reader.tokenizer.get_vocab(with_added_tokens=True).items()
+        if model.tokenizer.token_to_id(word) is not None
+    ]
+    to, of = torch.tensor(places).T
+    for name, rows in own.state_dict().items():
+        if name.endswith(("embed_tokens.weight", "lm_head.weight")):
+            known[name] = rows.index_copy(0, to, known[name][of])
+    own.load_state_dict(known)
 
-    def build() -> Named:
-        model = train_only(new_model(vae), "mllm")
-        model.mllm.network.model.visual.requires_grad_(True)
-        return Named(model, SIZES.sight)
+
+def tiny_words(vae: Path = VAE, start: Path = READER, mixture: Words = MIXTURE) -> Run:
+    """The language model; its vision tower stays as it was, and everything else of the model is fresh."""
+
+    def build() -> MindOmni:
+        model = new_model(vae)
+        begin_as(model, NexusGen.load(there(start)))
+        return train_only(model, "mllm")
 
     return _run(
         "tiny_words",
         build,
         partial(some_words, mixture),
         objective=words_loss,
-        steps=2500,
+        steps=1500,
         batch_size=sum(asdict(mixture).values()),
-        settings={"mixture": asdict(mixture), "weights": WEIGHTS, "naming": NAMING},
+        lr=2e-3,
+        settings={"start": start.parent.name, "mixture": asdict(mixture), "weights": WEIGHTS},
     )
 
 
@@ -282,7 +277,7 @@ def _pictures(name: str, start: Path, shares: Drawings, condition: Condition, **
     }
 
     def build() -> Named:
-        model = train_only(MindOmni.load(_there(start)), *parts[condition])
+        model = train_only(MindOmni.load(there(start)), *parts[condition])
         model.decoder.embed_tokens.requires_grad_(condition == "own")
         return Named(model, model.decoder.config.width)
 
@@ -339,7 +334,7 @@ def tiny_stage_three(
         if consistency:
             from limner.recipes.tiny_clip import clip_of
 
-            judges["consistency"] = (fits(scorer or clip_of(_there(clip))), consistency)
+            judges["consistency"] = (fits(scorer or clip_of(there(clip))), consistency)
         judges["scene"] = (scene_judge(), scene)
         plan = tuple(
             replace(ask, steps=steps) if ask.kind == "image" else replace(ask, temperature=1.0)
@@ -349,7 +344,7 @@ def tiny_stage_three(
         return made
 
     def build() -> RewardLearner:
-        policy = train_only(MindOmni.load(_there(start)), "mllm")
+        policy = train_only(MindOmni.load(there(start)), "mllm")
         reference = MindOmni.load(start) if settings.compares else None
         return RewardLearner(policy, reference, exercises(policy), settings)
 

@@ -25,7 +25,7 @@ from limner.world.edits import edit
 from limner.world.scene import Scene
 from limner.world.splits import known_content
 
-VARIED = 0.1  # share of scenes that are moved, shrunk and mirrored
+VARIED = 0.1  # share of drawn scenes that are moved, shrunk and mirrored; those to be understood all are
 BUCKETS = 4  # rows of words are sorted by length and given out in so many parts
 EXPLICIT = 0.25  # share of stage three's prompts that need no thought, so that they are not forgotten
 
@@ -56,9 +56,9 @@ def a_lesson(rng: random.Random, reasoning: float, kind: str = "picture") -> les
     return lessons.lesson(rng.choice(groups), rng, "train", kind)
 
 
-def change_of(rng: random.Random) -> tuple[Scene, str, Scene, Thinking]:
+def change_of(scene: Scene, rng: random.Random) -> tuple[Scene, str, Scene, Thinking]:
     """(scene, instruction, scene after it, the chain that leads from one to the other)."""
-    found = edit(scene_of(known_content(rng), rng), rng)
+    found = edit(scene, rng)
     return found.before, found.instruction, found.after, chained(f"{say.plan(found.before)}; {say.plan(found.after)}")
 
 
@@ -67,23 +67,22 @@ def change_of(rng: random.Random) -> tuple[Scene, str, Scene, Thinking]:
 
 @dataclass(frozen=True)
 class Said:
-    """Words to learn: the task they belong to, what was asked, the reply's one part, and the scene that is shown."""
+    """Words to learn: the task they belong to, what was asked, the reply's one part."""
 
     task: str
     conversation: Conversation
     part: Part
-    scene: Scene | None = None
 
 
 @dataclass(frozen=True)
 class Words:
     """Rows of each task in one batch of words."""
 
-    think: int = 48  # prompts to chains
+    think: int = 64  # prompts to chains
     fact: int = 8  # questions to answers
-    change: int = 6  # pictures and instructions to chains
-    caption: int = 12  # pictures to plans
-    question: int = 14  # pictures and questions to answers
+    change: int = 12  # pictures and instructions to chains
+    caption: int = 8  # pictures to plans
+    question: int = 28  # pictures and questions to answers
 
 
 def some_words(mixture: Words, seed: int, size: int) -> list[list[Said]]:
@@ -102,14 +101,14 @@ def some_words(mixture: Words, seed: int, size: int) -> list[list[Said]]:
         plain.append(Said("fact", (user(lesson.prompt),), Text(lesson.answer or "")))
     seen = []
     for _ in range(mixture.change):
-        before, instruction, _, chain = change_of(rng)
-        seen.append(Said("change", (user(shown(before), instruction),), chain, before))
+        before, instruction, _, chain = change_of(known_content(rng).scene(rng), rng)
+        seen.append(Said("change", (user(shown(before), instruction),), chain))
     for task in ("caption", "question"):
         for _ in range(getattr(mixture, task)):
-            scene = scene_of(known_content(rng), rng)
+            scene = known_content(rng).scene(rng)
             captioned = rng.choice(say.CAPTION_QUESTIONS), say.plan(scene)
             asked, answer = captioned if task == "caption" else questions.ask(scene, rng)
-            seen.append(Said(task, (user(shown(scene), asked),), Text(answer), scene))
+            seen.append(Said(task, (user(shown(scene), asked),), Text(answer)))
     return [rows for rows in (plain, seen) if rows]
 
 
@@ -144,7 +143,7 @@ def _drawn(shares: Drawings, rng: random.Random) -> Drawn:
     behind = rng.random() < shares.chains
     reply: Sequence[Part] = ()
     if rng.random() < shares.changes:
-        before, instruction, scene, chain = change_of(rng)
+        before, instruction, scene, chain = change_of(scene_of(known_content(rng), rng), rng)
         asked = user(shown(before), instruction)
         reply = (chain,) if behind else ()
     elif not behind and rng.random() < shares.captions:

@@ -7,6 +7,7 @@
     tiny_reader_two     the same, balanced, with edits and stories
     tiny_reader_three   at a lower rate, mostly questions, about pictures and about words
     tiny_reader_four    the same with more questions about pictures
+    tiny_reader_five    the same with more edits and more questions about where things stand
     tiny_editing        the editing decoder begins as the generation decoder and learns edits beside their sources
 
 Pictures are written as 4 x 4 embeddings of 64 px, and shown to the autoregressive part at the same size (the published
@@ -42,6 +43,7 @@ from limner.train.optim import Optimizers, muon_with_adamw
 from limner.train.run import Run
 from limner.turn import rollout
 from limner.world import lessons, questions, say
+from limner.world.content import Content
 from limner.world.draw import to_image
 from limner.world.edits import edit, story
 from limner.world.scene import Scene
@@ -50,7 +52,7 @@ from limner.world.splits import known_content
 
 # where each recipe's model stands after its run
 VAE = Path("runs/mindomni.tiny_vae/released")
-SIGHT, GENERATION, ONE, TWO, THREE, FOUR = (
+SIGHT, GENERATION, ONE, TWO, THREE, FOUR, FIVE = (
     Path("runs") / f"nexusgen.{name}" / "released"
     for name in (
         "tiny_sight",
@@ -59,6 +61,7 @@ SIGHT, GENERATION, ONE, TWO, THREE, FOUR = (
         "tiny_reader_two",
         "tiny_reader_three",
         "tiny_reader_four",
+        "tiny_reader_five",
     )
 )
 KEPT = Path("runs/nexusgen.embeddings")  # the decoders' cache
@@ -79,6 +82,7 @@ class Mixture:
     describe: int = 0  # pictures to plans
     tell: int = 0  # the words behind a picture that was drawn
     question: int = 0  # pictures and questions to answers
+    place: int = 0  # the same about where things stand, which few of all questions are about
     change: int = 0  # a picture and an instruction to a picture
     story: int = 0  # the second or third picture of a conversation
     read: int = 0  # a plan in words and a question about it to answers
@@ -91,6 +95,7 @@ LAST = Mixture(
     caption=8, explicit=8, polish=4, polished=12, describe=4, tell=4, question=40, change=24, story=8, read=64
 )
 ASKING = replace(LAST, question=72, read=48)
+PLACES = replace(LAST, describe=8, question=48, place=28, change=40, story=12, read=20)
 
 
 def picture(scene: Scene) -> Image:
@@ -158,6 +163,14 @@ def _question(rng: random.Random) -> Lesson:
     return Lesson((user(picture(scene), asked),), (Text(answer),))
 
 
+def _place(rng: random.Random) -> Lesson:
+    scene = known_content(rng).scene(rng)
+    while Content.of(scene).layout == "copies":
+        scene = known_content(rng).scene(rng)
+    asked, answer = questions.ask(scene, rng, rng.choice(("where", "is_placed", "is_placed")))
+    return Lesson((user(picture(scene), asked),), (Text(answer),))
+
+
 def _read(rng: random.Random) -> Lesson:
     """Comparing, by words alone: whether something is there is hardly learned from pictures before."""
     content = known_content(rng)
@@ -175,6 +188,7 @@ TASKS: dict[str, Callable[[random.Random], Lesson]] = {
     "describe": _describe,
     "tell": _tell,
     "question": _question,
+    "place": _place,
     "read": _read,
 }
 
@@ -316,7 +330,12 @@ def tiny_reader_four(start: Path = THREE, mixture: Mixture = ASKING, micro: int 
     return _reader("tiny_reader_four", start, mixture, micro, steps=300, lr=1e-3)
 
 
-def tiny_editing(start: Path = FOUR, cache: Path | None = KEPT, pool: int = POOL) -> Run:
+def tiny_reader_five(start: Path = FOUR, mixture: Mixture = PLACES, micro: int = 16) -> Run:
+    """Edits, and questions about where things stand."""
+    return _reader("tiny_reader_five", start, mixture, micro, steps=700, lr=1.2e-3)
+
+
+def tiny_editing(start: Path = FIVE, cache: Path | None = KEPT, pool: int = POOL) -> Run:
     """The editing decoder: edits from what the reader predicts and from the source."""
     return _run(
         "tiny_editing",

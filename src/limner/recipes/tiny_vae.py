@@ -19,7 +19,7 @@ from limner.train.run import Run
 from limner.world.draw import render
 from limner.world.scene import random_scene
 
-SIZES = Sizes(patch=8, vae=(16, 48, 96), vae_layers=1, vae_groups=8, channels=8)
+SIZES = Sizes(mlp=640, patch=8, sight_mlp=384, vae=(16, 48, 96), vae_layers=1, vae_groups=8, channels=8)
 SIZE = 64
 SPREAD = 1e-5  # weight of the divergence from normal numbers
 
