@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from limner.app.cli import main, parse
+from limner.recipes import RECIPES, ROUNDS
 
 sys.path.insert(0, str(Path(__file__).parent / "models" / "nexusgen"))
 
@@ -105,3 +106,9 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
 def test_links_and_pictures_are_there():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_every_recipe_that_a_page_names_is_there():
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    named = {name for page in pages for name in re.findall(r"limner train ([a-z]+\.[a-z_]*[a-z])\b", page.read_text())}
+    assert len(named) > 30 and named <= RECIPES.keys() | {ROUNDS}

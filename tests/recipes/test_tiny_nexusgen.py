@@ -46,15 +46,16 @@ def runs(tmp_path_factory):
         ),
         9,
     )
-    go(recipes.tiny_editing(three, home / "cache", 4), 2)
+    go(recipes.tiny_editing(go(recipes.tiny_copying(three, home / "cache", 4), 2), home / "cache", 4), 2)
     go(tiny_accumulation.tiny_accumulation(generation, recipes.Mixture(2, 2), 3), 4)
     return found
 
 
 def test_every_stage_trains_its_own_part_alone(runs):
-    order = ["tiny_generation", "tiny_reader_one", "tiny_reader_two", "tiny_reader_three", "tiny_editing"]
+    order = ["tiny_generation", "tiny_reader_one", "tiny_reader_two", "tiny_reader_three"]
+    order += ["tiny_copying", "tiny_editing"]
     states = [NexusGen.load(runs[name].released).state_dict() for name in order]
-    for before, after, part in zip(states, states[1:], ["reader"] * 3 + ["editing"], strict=False):
+    for before, after, part in zip(states, states[1:], ["reader"] * 3 + ["editing"] * 2, strict=False):
         moved = {name for name in before if not torch.equal(before[name], after[name])}
         assert moved and {name.partition(".")[0] for name in moved} == {part}
         assert not any("visual" in name for name in moved)
@@ -84,8 +85,21 @@ def test_lessons_show_what_training_may_show():
     assert isinstance(story.reply[-1], Image) and story.conversation[1].role == "assistant"
 
 
+def test_some_of_an_editing_decoders_lessons_change_nothing():
+    rows = recipes.from_pool(recipes._kept_or_changed, 400, 0, 200)
+    same = [row for row in rows if row.reply[0].image.tobytes() == row.conversation[0].parts[0].image.tobytes()]
+    assert 0.15 < len(same) / len(rows) < 0.35
+
+
+def test_a_place_is_asked_where_things_have_one():
+    for seed in range(40):
+        row = recipes.TASKS["place"](random.Random(seed))
+        asked, answer = row.conversation[0].parts[1].text, row.reply[0].text
+        assert asked.startswith("where is") or answer in ("yes", "no")
+
+
 def test_the_editing_decoder_begins_as_the_generation_decoder(runs):
-    model = recipes._began(runs["tiny_reader_three"].released, "editing")
+    model = recipes._painter(runs["tiny_reader_three"].released)
     ours, theirs = model.editing.dit.state_dict(), model.generation.dit.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     with pytest.raises(ValueError, match="train the recipe"):
@@ -122,4 +136,4 @@ def test_ways_begin_with_the_same_weights_and_share_their_eyes(runs):
 
 def test_the_recipes_are_known_by_name():
     names = [name for name in RECIPES if name.startswith("nexusgen.")]
-    assert len(names) == 12
+    assert len(names) == 16

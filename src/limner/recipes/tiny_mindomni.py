@@ -46,7 +46,7 @@ from limner.process.noise import Noise
 from limner.recipes.mindomni import Teacher, form, train_only
 from limner.recipes.naming import NAMED, naming_loss
 from limner.recipes.tiny_mindomni_data import Drawings, Drawn, Said, Words, named, some_rows, some_words, tasks
-from limner.recipes.tiny_nexusgen import FIVE as READER
+from limner.recipes.tiny_nexusgen import SIX as READER
 from limner.recipes.tiny_nexusgen import there
 from limner.recipes.tiny_vae import SIZE, SIZES
 from limner.train.data import each_step

@@ -8,7 +8,9 @@
     tiny_reader_three   at a lower rate, mostly questions, about pictures and about words
     tiny_reader_four    the same with more questions about pictures
     tiny_reader_five    the same with more edits and more questions about where things stand
-    tiny_editing        the editing decoder begins as the generation decoder and learns edits beside their sources
+    tiny_reader_six     the same, edits and stories most of all
+    tiny_copying        the editing decoder begins as the generation decoder, and learns to look: it redraws its source
+    tiny_editing        then it learns edits beside their sources
 
 Pictures are written as 4 x 4 embeddings of 64 px, and shown to the autoregressive part at the same size (the published
 option of one scale for edits); the editing decoder sees its source as 8 x 8 embeddings of 128 px. All parts see only
@@ -36,7 +38,7 @@ from limner.models.nexusgen.small import Sizes, fresh, parts
 from limner.models.nexusgen.tokenizer import make_tokenizer
 from limner.parts import Image, Part, PartKind, Task, Text, Thinking, assistant, user
 from limner.recipes.nexusgen_cache import Cache
-from limner.recipes.nexusgen_learn import decoder_objective, reader_objective, train_only
+from limner.recipes.nexusgen_learn import Trained, decoder_objective, reader_objective, train_only
 from limner.recipes.tiny_sight import SIDE, SIZE, SIZES, TOWER
 from limner.train.data import each_step
 from limner.train.optim import Optimizers, muon_with_adamw
@@ -52,7 +54,7 @@ from limner.world.splits import known_content
 
 # where each recipe's model stands after its run
 VAE = Path("runs/mindomni.tiny_vae/released")
-SIGHT, GENERATION, ONE, TWO, THREE, FOUR, FIVE = (
+SIGHT, GENERATION, ONE, TWO, THREE, FOUR, FIVE, SIX, COPYING = (
     Path("runs") / f"nexusgen.{name}" / "released"
     for name in (
         "tiny_sight",
@@ -62,12 +64,16 @@ SIGHT, GENERATION, ONE, TWO, THREE, FOUR, FIVE = (
         "tiny_reader_three",
         "tiny_reader_four",
         "tiny_reader_five",
+        "tiny_reader_six",
+        "tiny_copying",
     )
 )
 KEPT = Path("runs/nexusgen.embeddings")  # the decoders' cache
 POOL = 32768  # different lessons of a decoder: few enough to be kept, and each is another one at every noise
 TABLES = 0.2  # the learning rate of tables, norms and biases beside that of the matrices
 NOISY = 0.3  # noise of the embeddings that the generation decoder learns from, at most, in deviations
+DROWNED = 2.0  # the same where they must not be relied on
+SAME = 0.25  # share of an editing decoder's lessons that change nothing
 SAMPLES = ("two red apples", "a blue cat left of a green car", "three yellow stars at night", "a purple heart")
 
 
@@ -96,6 +102,7 @@ LAST = Mixture(
 )
 ASKING = replace(LAST, question=72, read=48)
 PLACES = replace(LAST, describe=8, question=48, place=28, change=40, story=12, read=20)
+CHANGES = replace(LAST, polish=8, question=24, place=12, change=80, story=24, read=8)
 
 
 def picture(scene: Scene) -> Image:
@@ -205,6 +212,16 @@ def from_pool(make: Callable[[random.Random], Lesson], pool: int, seed: int, siz
     return [make(random.Random(f"pool/{rng.randrange(pool)}")) for _ in range(size)]
 
 
+def _same(rng: random.Random) -> Lesson:
+    """A picture to draw as it is shown."""
+    shown = picture(known_content(rng).scene(rng))
+    return Lesson((user(shown, "draw"),), (shown,))
+
+
+def _kept_or_changed(rng: random.Random) -> Lesson:
+    return _same(rng) if rng.random() < SAME else _change(rng)
+
+
 def _any(rng: random.Random) -> Lesson:
     """A picture to redraw: of a caption, an edit or a question, as they come."""
     return Lesson((user("draw"),), (picture(known_content(rng).scene(rng, vary=rng.random() < 0.5)),))
@@ -233,13 +250,17 @@ def new_model(vae: Path, sight: Path, sizes: Sizes = SIZES, seed: int = 0) -> Ne
     return model
 
 
-def _began(start: Path, trained: str) -> NexusGen:
-    """A model after an earlier run, of which one part is trained. The editing decoder begins as the other one."""
-    model = NexusGen.load(there(start))
-    if trained == "editing":
-        assert model.generation is not None and model.editing is not None
-        model.editing.dit.load_state_dict(model.generation.dit.state_dict())
-    return train_only(model, trained)  # type: ignore[arg-type]
+def _began(start: Path, trained: Trained) -> NexusGen:
+    """A model after an earlier run, of which one part is trained."""
+    return train_only(NexusGen.load(there(start)), trained)
+
+
+def _painter(start: Path) -> NexusGen:
+    """The same, with an editing decoder that begins as the generation decoder."""
+    model = _began(start, "editing")
+    assert model.generation is not None and model.editing is not None
+    model.editing.dit.load_state_dict(model.generation.dit.state_dict())
+    return model
 
 
 def muon(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
@@ -335,18 +356,41 @@ def tiny_reader_five(start: Path = FOUR, mixture: Mixture = PLACES, micro: int =
     return _reader("tiny_reader_five", start, mixture, micro, steps=700, lr=1.2e-3)
 
 
-def tiny_editing(start: Path = FIVE, cache: Path | None = KEPT, pool: int = POOL) -> Run:
-    """The editing decoder: edits from what the reader predicts and from the source."""
+def tiny_reader_six(start: Path = FIVE, mixture: Mixture = CHANGES, micro: int = 16) -> Run:
+    """Edits and stories most of all."""
+    return _reader("tiny_reader_six", start, mixture, micro, steps=600, lr=1.5e-3)
+
+
+def tiny_copying(start: Path = SIX, cache: Path | None = KEPT, pool: int = POOL) -> Run:
+    """The editing decoder redraws its source, beside embeddings with noise of up to ``DROWNED``.
+
+    In edits alone most of a picture follows from the embeddings, and looking at the source's own place is hardly
+    learned (docs/nexus-gen.md).
+    """
+    return _run(
+        "tiny_copying",
+        lambda: _painter(start),
+        objective=decoder_objective("editing", SIZE, 32, Cache(cache), DROWNED, predicts=False),
+        batches=each_step(partial(from_pool, _same, pool)),
+        steps=300,
+        hold=1.0,
+        batch_size=32,
+        settings={"start": start.parent.name, "pool": pool, "noisy": DROWNED},
+    )
+
+
+def tiny_editing(start: Path = COPYING, cache: Path | None = KEPT, pool: int = POOL) -> Run:
+    """The editing decoder: edits from what the reader predicts and from the source, and sources as they are."""
     return _run(
         "tiny_editing",
         lambda: _began(start, "editing"),
         objective=decoder_objective("editing", SIZE, 32, Cache(cache)),
-        batches=each_step(partial(from_pool, _change, pool)),
+        batches=each_step(partial(from_pool, _kept_or_changed, pool)),
         steps=2400,
         batch_size=32,
         sample=draw_samples,
         sample_every=1000,
-        settings={"start": start.parent.name, "pool": pool},
+        settings={"start": start.parent.name, "pool": pool, "same": SAME},
     )
 
 

@@ -37,6 +37,9 @@ RELEASED: dict[str, Any] = {
 }
 Grid = tuple[int, int]  # (rows, columns)
 BASE = 72  # patches a side of the grid on which target and source meet
+# key of the sizes: the "theta" of an editing decoder's rotary coordinates (released: 10,000) and their "stretch"
+# (released: 1). In narrow heads few of their turns tell neighbours apart, and a source is copied by its coordinates.
+EDIT_ROPE = "edit_rope"
 
 
 class Adapter(nn.Sequential):
@@ -141,10 +144,14 @@ class Decoder(nn.Module):
     def __init__(self, sizes: Mapping[str, Any], width: int, text: Qwen2_5_VLTextConfig | None = None) -> None:
         super().__init__()
         self.sizes = dict(sizes)
-        dit: Any = FluxTransformer2DModel.from_config(dict(sizes))
+        dit: Any = FluxTransformer2DModel.from_config({k: v for k, v in sizes.items() if k != EDIT_ROPE})
         self.dit = dit
         context = int(dit.config.joint_attention_dim)
         self.condition = Adapter(width, context) if text is None else Merger(text, context)
+        rope = sizes.get(EDIT_ROPE) if self.edits else None
+        self.stretch = float(rope["stretch"]) if rope else 1.0
+        if rope:
+            dit.pos_embed.theta = float(rope["theta"])
 
     @property
     def edits(self) -> bool:
@@ -194,7 +201,7 @@ class Decoder(nn.Module):
             told = told + embed.guidance_embedder(embed.time_proj(strength).to(dtype))
         told = told + embed.text_embedder(pooled.to(dtype))
         # coordinates are rounded as the published pipeline rounds them
-        places = torch.cat([ids.to(dtype).float(), image_ids(shape)]).to(x.device)
+        places = self.stretch * torch.cat([ids.to(dtype).float(), image_ids(shape)]).to(x.device)
         rotary = dit.pos_embed(places)
         for block in dit.transformer_blocks:
             c, x = block(hidden_states=x, encoder_hidden_states=c, temb=told, image_rotary_emb=rotary)

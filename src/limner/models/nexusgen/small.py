@@ -12,6 +12,7 @@ from torch import nn
 
 from limner.codecs.vae import Vae
 from limner.models.nexusgen.config import NexusConfig
+from limner.models.nexusgen.decoders import EDIT_ROPE
 from limner.models.nexusgen.model import NexusGen
 from limner.models.nexusgen.tokenizer import END, NAMED
 
@@ -41,6 +42,8 @@ class Sizes:
     single: int = 6
     context: int = 192
     pooled: int = 32
+    edit_theta: float = 100.0
+    edit_stretch: float = 2.0
     vae: tuple[int, ...] = (32, 48, 64)
     vae_layers: int = 1
     vae_groups: int = 8
@@ -99,6 +102,7 @@ def painter_config(sizes: Sizes) -> dict[str, Any]:
         "pooled_projection_dim": sizes.pooled,
         "guidance_embeds": True,
         "axes_dims_rope": [sizes.painter_head - 2 * third, third, third],
+        EDIT_ROPE: {"theta": sizes.edit_theta, "stretch": sizes.edit_stretch},
     }
 
 
