@@ -2,25 +2,18 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from limner.app.cli import main, parse
 from limner.recipes import RECIPES, ROUNDS
-
-sys.path.insert(0, str(Path(__file__).parent / "models" / "nexusgen"))
-
-from built import built  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # the ordinary test only reads these
 LONG = ("limner train", "limner eval", "limner world export", "limner data")
 ENDLESS = ("limner serve",)  # read here; what docs/serving.md shows runs against a live server
-OTHERS = ("limner edit",)  # of families without a shipped model: a small one with random weights stands in FOLDER
 
 
 def blocks(language):
@@ -48,23 +41,10 @@ def run(command, shown, capsys):
 
 def test_the_commands_run_and_print_what_is_shown(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    short = [
-        each for each in commands() if each[0].startswith("limner ") and not each[0].startswith(LONG + ENDLESS + OTHERS)
-    ]
+    short = [each for each in commands() if each[0].startswith("limner ") and not each[0].startswith(LONG + ENDLESS)]
     assert len(short) >= 4
     for command, shown in short:
         run(command, shown, capsys)
-
-
-def test_the_commands_of_other_families_run_on_a_folder(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    built().save(tmp_path / "FOLDER")
-    Image.new("RGB", (64, 64), "red").save("cat.png")
-    of_others = [each for each in commands() if each[0].startswith(OTHERS)]
-    assert of_others
-    for command, shown in of_others:
-        run(command, shown, capsys)
-    assert list(tmp_path.glob("out/edit-*.png"))
 
 
 @pytest.mark.slow

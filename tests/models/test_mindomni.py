@@ -14,7 +14,7 @@ from limner import catalog
 from limner.answer import Limner
 from limner.models.mindomni.config import DecoderConfig, MindOmniConfig
 from limner.models.mindomni.model import MindOmni
-from limner.models.mindomni.network import position_crop
+from limner.models.mindomni.network import position_crop, turned
 from limner.models.mindomni.render import LENIENT, answer_of, prompt_of, well_formed
 from limner.models.mindomni.teacher import fitting
 from limner.models.qwen25vl import Eyes, Prompt, stack
@@ -37,6 +37,14 @@ def model(shared):
     shared.config = replace(before, defaults=replace(before.defaults, size=64, steps=3, thinking_limit=8, text_limit=6))
     yield shared
     shared.config = before
+
+
+def test_turning_in_place_gives_the_numbers_of_training():
+    x, turn = torch.randn(2, 3, 5, 8), (torch.randn(2, 1, 5, 8), torch.randn(2, 1, 5, 8))
+    wanted, before = turned(x, turn), x.clone()
+    with torch.no_grad():
+        assert torch.equal(turned(x, turn), wanted)
+    assert torch.equal(x, before)
 
 
 def picture(colour="red", size=(56, 84)):

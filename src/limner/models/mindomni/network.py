@@ -16,13 +16,12 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers.models.transformers.transformer_omnigen import OmniGenBlock, OmniGenTransformer2DModel
 from torch import Tensor, nn
 
 from limner.models import attention
 from limner.models.mindomni.config import DecoderConfig
-from limner.models.norms import normed
+from limner.models.norms import added, gated, normed
 
 Turn = tuple[Tensor, Tensor]
 
@@ -65,7 +64,13 @@ def turns(config: DecoderConfig, places: Tensor, total: Tensor, dtype: torch.dty
 def turned(x: Tensor, turn: Turn) -> Tensor:
     """x (B, H, T, head) by its places: halves (a, b) -> (a cos - b sin, b cos + a sin)."""
     cos, sin = (each.to(x.dtype) for each in turn)
-    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
+    half = x.shape[-1] // 2
+    if torch.is_grad_enabled():
+        return x * cos + x.roll(half, dims=-1) * sin
+    found = x * cos  # the same numbers to the last bit: what is drawn is later scored with gradients
+    found[..., :half] += x[..., half:] * sin[..., :half]
+    found[..., half:] += x[..., :half] * sin[..., half:]
+    return found
 
 
 def heads(block: OmniGenBlock, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,10 +91,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: 
 
 def rest(block: OmniGenBlock, x: Tensor, seen: Tensor) -> Tensor:
     """What a block does after attention: projections and the gated unit, each added to the stream x (B, T, D)."""
-    x = x + block.self_attn.to_out[0](seen)
-    gate, up = block.mlp.gate_up_proj(normed(block.post_attention_layernorm, x)).chunk(2, dim=-1)
-    down: Tensor = block.mlp.down_proj(F.silu(gate) * up)
-    return x + down
+    x = added(x, block.self_attn.to_out[0](seen))
+    return added(x, block.mlp.down_proj(gated(block.mlp.gate_up_proj(normed(block.post_attention_layernorm, x)))))
 
 
 def causal_mask(kept: Tensor, spans: Tensor | None = None) -> Tensor | None:
