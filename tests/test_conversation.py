@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image as pil
 
@@ -209,3 +210,25 @@ def test_the_shipped_model_holds_six_turns_of_every_sort():
     assert [turn.request["command"] for turn in chat.turns] == ["generate", "ask", "generate", "say", "extend", "ask"]
     assert chat.turns[4].answer.image.size == (192, 128)
     assert all(turn.request.get("history", {}).get("messages", 0) <= 5 for turn in chat.turns)
+
+
+def test_a_picture_is_changed_without_a_thought_by_models_that_think_of_new_ones_alone(monkeypatch):
+    echo = Limner(Echo().eval(), "echo")
+    chat = Chat(echo)
+    chat.draw("a cat")
+    assert chat.wish("generate", "make it red", edits=True).think
+    monkeypatch.setattr(echo.model, "thinks_of", lambda last, edits=False: not edits)
+    assert not chat.wish("generate", "make it red", edits=True).think
+    assert chat.wish("generate", "a dog").think and chat.wish("generate", "make it red", edits=True, think=True).think
+
+
+def test_three_changes_in_a_row_with_the_model_inside_the_package():
+    chat = Chat(limner.load("tiny-nexus-gen"))
+    chat.draw("a blue cat, plain")
+    pictures = [chat.picture]
+    for words in ("make it red", "change the background to night", "remove the cat"):
+        assert chat.edit(words, steps=4).thinking is None
+        pictures.append(chat.picture)
+    assert len({picture.tobytes() for picture in pictures}) == 4
+    red = [np.asarray(picture, dtype=int) for picture in pictures[:2]]
+    assert (red[1][..., 0] - red[0][..., 0]).max() > 100, "something turned red"

@@ -159,7 +159,8 @@ class Chat:
     ) -> Request:
         """The request of the next turn, with as many earlier turns in front as the model can read.
 
-        ``edits``: a drawing is about the last picture. ``think`` None: before drawing, but not before answering.
+        ``edits``: a drawing is about the last picture. ``think`` None: before drawing, but not before answering, nor
+        before changing a picture if the model was not taught to.
         ``options`` are other fields of `Request`. Raises ValueError for what the model cannot do, and for a turn about
         a picture where there is none.
         """
@@ -167,7 +168,9 @@ class Chat:
         latest = self._latest()
         if about and latest is None:
             raise ValueError("there is no picture yet; show one, or have one drawn")
-        options["think"] = (command in DRAWS) if think is None else think
+        if think is None:
+            think = command in DRAWS and (not about or self.limner.model.thinks_of("image", edits=True))
+        options["think"] = think
         shows: tuple[Image, ...] = tuple(self.waiting)
         if command in ALTERS:
             assert latest is not None

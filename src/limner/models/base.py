@@ -47,8 +47,8 @@ class Model(nn.Module, ABC):
         """Whether it was taught to think in words before it draws or answers. Wishes for thoughts are for those."""
         return True
 
-    def thinks_of(self, last: PartKind) -> bool:
-        """Whether it was taught to think before a part of that kind."""
+    def thinks_of(self, last: PartKind, edits: bool = False) -> bool:
+        """Whether it was taught to think before a part of that kind; ``edits``: one that changes a picture."""
         return self.thinks
 
     def kinds(self, last: PartKind, think: bool) -> tuple[PartKind, ...]:

@@ -188,7 +188,7 @@ class MindOmni(Model):
     def turns(self) -> int | None:
         return self.config.defaults.turns
 
-    def thinks_of(self, last: PartKind) -> bool:
+    def thinks_of(self, last: PartKind, edits: bool = False) -> bool:
         return self.thinks and last == "image"
 
     def plan(self, kinds: Sequence[PartKind]) -> Plan:

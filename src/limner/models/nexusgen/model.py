@@ -228,8 +228,8 @@ class NexusGen(Model):
     def turns(self) -> int | None:
         return self.config.defaults.turns
 
-    def thinks_of(self, last: PartKind) -> bool:
-        return self.thinks and last == "image"
+    def thinks_of(self, last: PartKind, edits: bool = False) -> bool:
+        return self.thinks and last == "image" and not edits
 
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         d = self.config.defaults
