@@ -159,8 +159,7 @@ class Chat:
     ) -> Request:
         """The request of the next turn, with as many earlier turns in front as the model can read.
 
-        ``edits``: a drawing is about the last picture. ``think`` None: before drawing, but not before answering, nor
-        before changing a picture if the model was not taught to.
+        ``edits``: a drawing is about the last picture. ``think`` None: before drawing, if that was taught.
         ``options`` are other fields of `Request`. Raises ValueError for what the model cannot do, and for a turn about
         a picture where there is none.
         """
@@ -168,9 +167,8 @@ class Chat:
         latest = self._latest()
         if about and latest is None:
             raise ValueError("there is no picture yet; show one, or have one drawn")
-        if think is None:
-            think = command in DRAWS and (not about or self.limner.model.thinks_of("image", edits=True))
-        options["think"] = think
+        taught = self.limner.model.thinks_of("image", about)
+        options["think"] = (command in DRAWS and taught) if think is None else think
         shows: tuple[Image, ...] = tuple(self.waiting)
         if command in ALTERS:
             assert latest is not None
@@ -179,8 +177,7 @@ class Chat:
             options["image"], shows = shows[-1].image, shows[:-1]
         own = self.limner.model.turns if self.memory is None else self.memory
         most = len(self.turns) if own is None else min(own, len(self.turns))
-        best = Request(command, words, history=self._history(0, shows, about, command), **options)
-        self.limner.prepare(best)
+        self.limner.prepare(best := Request(command, words, history=self._history(0, shows, about, command), **options))
         for count in range(1, most + 1):
             request = replace(best, history=self._history(count, shows, about, command))
             try:
