@@ -221,7 +221,7 @@ class Qwen25VL(nn.Module):
             earlier = torch.ones(t, T, dtype=torch.bool, device=x.device).tril(T - t)
             itself = torch.eye(T, dtype=torch.bool, device=x.device)[T - t :]
             mask = ((earlier & kept[:, None, :]) | itself)[:, None]
-        found = []
+        room: Tensor | None = None
         for i, layer in enumerate(self.layers):
             attention = layer.self_attn
             h = normed(layer.input_layernorm, x)
@@ -237,14 +237,19 @@ class Qwen25VL(nn.Module):
                 each * turn[0][:, :, -each.shape[2] :] + each.roll(half, dims=-1) * turn[1][:, :, -each.shape[2] :]
                 for each in (q, k)
             )
-            if past is not None:
-                k, v = torch.cat([past[:, i, 0], k], dim=2), torch.cat([past[:, i, 1], v], dim=2)
             if remember:
-                found.append(torch.stack([k, v], dim=1))
+                if room is None:  # of all layers, so that what is known is copied once
+                    room = k.new_empty(len(k), len(self.layers), 2, k.shape[1], T, k.shape[3])
+                    if past is not None:
+                        room[..., : T - t, :] = past
+                room[:, i, 0, :, T - t :], room[:, i, 1, :, T - t :] = k, v
+                k, v = room[:, i].unbind(1)
+            elif past is not None:
+                k, v = torch.cat([past[:, i, 0], k], dim=2), torch.cat([past[:, i, 1], v], dim=2)
             seen = _attend(q, k, v, mask, causal=mask is None and q.shape[2] > 1)
             x = x + attention.o_proj(seen.transpose(1, 2).flatten(2))
             x = x + layer.mlp(normed(layer.post_attention_layernorm, x))
-        return x, torch.stack(found, dim=1) if remember else None
+        return x, room
 
     def states(self, prompt: Prompt, more: Tensor | None = None, apart: bool = False) -> Tensor:
         """States (B, T, D) before the last norm of a prompt, and of ids ``more`` (B, N) behind it."""

@@ -39,6 +39,12 @@ class Encoded:
         """(B,) real tokens."""
         return self.kept.sum(dim=1)
 
+    def room(self, more: int) -> tuple[Tensor, Tensor]:
+        """Memory for one layer's keys and values with ``more`` places behind them."""
+        keys = self.pairs[0][0]
+        shape = (*keys.shape[:2], keys.shape[2] + more, keys.shape[3])
+        return keys.new_empty(shape), keys.new_empty(shape)
+
 
 def turns(config: DecoderConfig, places: Tensor, total: Tensor, dtype: torch.dtype) -> Turn:
     """Cosines and sines (B, 1, T, head) of places (B, T); the first half's sines negative.
@@ -229,14 +235,15 @@ class ImageDecoder(nn.Module):
         places = lengths[:, None] + torch.arange(n + 1, device=x.device)
         turn = turns(self.config, places, lengths + n + 1, x.dtype)
         counts = [len(condition.kept) for condition in conditions]
+        rooms = [None if apart or torch.is_grad_enabled() else each.room(n + 1) for each in conditions]
         for i, block in enumerate(self.layers):
             if levels is not None:
                 levels.append(x[:, 1:])
             last = i + 1 == len(self.layers)
             parts = zip(*(each.split(counts) for each in heads(block, x, turn)), strict=True)
             seen = [
-                _look(condition, i, q, k, v, apart, last)
-                for condition, (q, k, v) in zip(conditions, parts, strict=True)
+                _look(condition, i, q, k, v, apart, last, room)
+                for condition, (q, k, v), room in zip(conditions, parts, rooms, strict=True)
             ]
             # after the last block nobody looks at time
             x = rest(block, x[:, 1:] if last else x, seen[0] if len(seen) == 1 else torch.cat(seen))
@@ -250,10 +257,20 @@ class ImageDecoder(nn.Module):
         return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 
-def _look(condition: Encoded, layer: int, q: Tensor, k: Tensor, v: Tensor, apart: bool, last: bool) -> Tensor:
+def _look(
+    condition: Encoded,
+    layer: int,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    apart: bool,
+    last: bool,
+    room: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """What time and the picture's tokens see (B, 1 + n, H * head), in the last layer the picture's tokens alone.
 
-    Time sees the condition and itself, the picture everything; ``apart`` the condition alone.
+    Time sees the condition and itself, the picture everything; ``apart`` the condition alone. Without gradients keys
+    and values are put together in ``room``, because fresh memory costs a processor more than the copy.
     """
     keys, values = condition.pairs[layer]
     L, near, far = keys.shape[2], None, None
@@ -262,7 +279,8 @@ def _look(condition: Encoded, layer: int, q: Tensor, k: Tensor, v: Tensor, apart
         near, far = condition.kept[:, None, None, :], torch.cat([condition.kept, ones], dim=1)[:, None, None, :]
     if apart:
         return attend(q[:, :, 1:] if last else q, keys, values, near)
-    k, v = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
+    k = torch.cat([keys, k], dim=2, out=room and room[0])
+    v = torch.cat([values, v], dim=2, out=room and room[1])
     seen = attend(q[:, :, 1:], k, v, far)
     if last:
         return seen
