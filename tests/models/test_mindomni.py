@@ -227,6 +227,16 @@ def test_conditions_looked_at_together_agree_with_one_after_another(model):
             torch.testing.assert_close(process.making([side], latents, time, first)[0], velocity, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_that_are_drawn_together_come_out_as_those_drawn_apart(model):
+    tasks = [Task((user(words),)) for words in ("a cat", "a much longer prompt about two dogs", "a cat")]
+    apart = rollout(model, tasks, model.plan(["image"]), [0, 1, 2])
+    model.rows_apart = False
+    together = rollout(model, tasks, model.plan(["image"]), [0, 1, 2])
+    one, other = (to_latents(model.encode([sample.reply[0] for sample in some])) for some in (apart, together))
+    assert not torch.equal(one, other) and model.rows_apart is False
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
 def test_previews_come_at_every_step_and_near_the_picture(model):
     plan = model.plan(["image"])
     seen = [

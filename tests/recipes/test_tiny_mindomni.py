@@ -1,8 +1,11 @@
 """The tiny stages, each two steps of a smaller model, one going on from the other."""
 
 import random
+import sys
 from collections import Counter
 from dataclasses import asdict, replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 import torch
@@ -201,3 +204,20 @@ def test_a_stage_without_its_beginning_says_what_to_train(tmp_path):
 def test_the_recipes_are_listed():
     names = ("vae", "words", "decoder", "stage_one", "stage_two", "stage_three", "clip")
     assert {f"mindomni.tiny_{name}" for name in names} <= RECIPES.keys()
+
+
+def test_the_benchmark_of_stage_three_goes_on_from_what_is_measured(runs, tmp_path, monkeypatch, capsys):
+    found = spec_from_file_location("rgpo", Path(__file__).parents[2] / "benchmarks" / "rgpo.py")
+    benchmark = module_from_spec(found)
+    found.loader.exec_module(benchmark)
+    monkeypatch.setattr(recipes, "PROMPTS", 1)
+    folders = [str(runs[name].released) for name in ("tiny_stage_two", "tiny_clip")]
+    given = [folders[0], "--clip", folders[1], "--only", "group 2", "--updates", "1", "--prompts", "1"]
+    monkeypatch.setattr(sys, "argv", ["rgpo.py", *given, "-o", str(tmp_path)])
+    benchmark.main()
+    first = capsys.readouterr().out
+    head, before, group = first.splitlines()
+    assert "questions" in head and before.startswith("before") and group.startswith("group 2")
+    monkeypatch.setattr(benchmark, "measured", lambda *_: pytest.fail("this was measured before"))
+    benchmark.main()
+    assert capsys.readouterr().out == first

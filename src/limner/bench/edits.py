@@ -83,8 +83,8 @@ def evaluate(
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """A JSON-able report on ``count`` edits of each kind and ``stories`` of ``turns`` instructions; ``out`` gets
-    ``report.json`` and ``sheet.png``. Raises ValueError for a model that cannot edit."""
+    """A JSON-able report on ``count`` edits of each kind and ``stories`` of ``turns`` instructions, thought about by
+    models that do; ``out`` gets ``report.json`` and ``sheet.png``. Raises ValueError for a model that cannot edit."""
     if not model.edits:
         raise ValueError(f"models of the family {model.family} cannot edit a picture as words say")
     told = progress or (lambda what, done: None)
@@ -122,8 +122,8 @@ def _row(judged: Sequence[Judged]) -> dict[str, Any]:
 
 
 def _made(model: Model, conversations: Sequence[Conversation]) -> list[Sample]:
-    tasks = [Task(conversation) for conversation in conversations]
-    return rollout(model, tasks, model.plan(["image"]), list(range(len(tasks))))
+    plan = model.plan(["thinking", "image"] if model.thinks_of("image", edits=True) else ["image"])
+    return rollout(model, [Task(conversation) for conversation in conversations], plan, list(range(len(conversations))))
 
 
 def _pixels(sample: Sample) -> np.ndarray:

@@ -27,7 +27,8 @@ from limner.world.splits import known_content
 
 VARIED = 0.1  # share of drawn scenes that are moved, shrunk and mirrored; those to be understood all are
 BUCKETS = 4  # rows of words are sorted by length and given out in so many parts
-EXPLICIT = 0.25  # share of stage three's prompts that need no thought, so that they are not forgotten
+EXPLICIT = 0.1  # share of stage three's prompts that need no thought, so that they are not forgotten
+HARD, HARDER = ("sequence", "riddle", "time_zone", "season", "composition"), 0.6  # of the others so many are of these
 
 
 def scene_of(content: Content, rng: random.Random) -> Scene:
@@ -163,7 +164,10 @@ def tasks(seed: int, number: int) -> list[Task]:
     """Prompts with what a judge may know, the explicit caption among it."""
     rng, found = random.Random(seed), []
     for _ in range(number):
-        lesson = a_lesson(rng, 1 - EXPLICIT)
+        groups = HARD if rng.random() < HARDER else lessons.REASONING
+        if rng.random() < EXPLICIT:
+            groups = lessons.EXPLICIT
+        lesson = lessons.lesson(rng.choice(groups), rng, "train", "picture")
         assert lesson.content is not None
         facts = {**lesson.facts, "caption": say.plan(lesson.content)}
         found.append(Task((user(lesson.prompt),), facts, (lesson.group, *lesson.tags), lesson.id))

@@ -74,6 +74,7 @@ class MindOmni(Model):
         ends = self.generation.get("eos_token_id") or []
         self.renderer.ends = self.renderer.ends.union(ends if isinstance(ends, list) else [ends])
         self.remembered = Remembered()
+        self.rows_apart = True  # on a CPU pictures are drawn row by row; together small models are several times faster
         self.home: torch.device | None = None
         self.away: Offload = ""
 

@@ -1,7 +1,8 @@
 """The image decoder as a flow sees it: where pictures are made, where they are scored.
 
 Pictures are made with conditions encoded once. On a CPU every row is computed alone and without padding, so a row of a
-batch has the bits of the row by itself; on other devices rows are padded to the longest condition and go together.
+batch has the bits of the row by itself; on other devices, and where a model's ``rows_apart`` is False, rows are padded
+to the longest condition and go together.
 Pictures are scored together, with and without gradients by the same operations.
 """
 
@@ -46,6 +47,7 @@ class Drawing(Protocol):
     decoder: ImageDecoder
     vae: Vae
     remembered: Remembered
+    rows_apart: bool
 
     @property
     def config(self) -> MindOmniConfig:
@@ -89,7 +91,7 @@ class Pictures:
 
     def __call__(self, sides: Sequence[Tokens], latents: Tensor, time: Tensor, first: bool) -> list[Tensor]:
         apart = first and self.model.config.first_step == "official"
-        if latents.device.type != "cpu" and len(latents) > 1:
+        if len(latents) > 1 and not (latents.device.type == "cpu" and self.model.rows_apart):
             return [self._together(side, latents, time, apart) for side in sides]
         return self._one_by_one(sides, latents, time, apart)
 
