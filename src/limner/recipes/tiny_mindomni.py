@@ -50,7 +50,7 @@ from limner.recipes.tiny_nexusgen import SIX as READER
 from limner.recipes.tiny_nexusgen import there
 from limner.recipes.tiny_vae import SIZE, SIZES
 from limner.train.data import each_step
-from limner.train.optim import Optimizers, muon_with_adamw
+from limner.train.optim import Optimizers, adamw, muon_with_adamw
 from limner.train.run import Run
 from limner.turn import rollout
 from limner.world import say
@@ -313,13 +313,6 @@ REWARDS = RewardSettings(group=4, rollout_rows=64, rows=16, delta=0.1, text_beta
 PROMPTS = 16  # a round
 
 
-def descent(model: nn.Module, lr: float, weight_decay: float) -> Optimizers:
-    """Gradient descent with momentum. Most weights get no signal from a few dozen rewards, and AdamW moves those as far
-    as the others: at a rate that changed as much, it lost in one group of prompts what it won in another."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return Optimizers(torch.optim.SGD(trained, lr=lr, momentum=0.9, dampening=0.9, weight_decay=weight_decay))
-
-
 def tiny_stage_three(
     start: Path = TWO,
     settings: RewardSettings = REWARDS,
@@ -376,14 +369,14 @@ def tiny_stage_three(
         objective=rgpo,
         divides=True,
         batches=lambda seed, first, size: rounds(made, settings.updates)(seed, first, size),
-        optimizer=descent,
+        optimizer=partial(adamw, betas=(0.9, 0.99)),
         finish=finish,
         sample=sample,
-        steps=100,
+        steps=60,
         batch_size=settings.group * prompts,
-        lr=0.05,
-        schedule="cosine",
-        warmup=5,
+        lr=1e-4,
+        schedule="constant",
+        warmup=3,
         weight_decay=0.0,
         ema=0.9,
         dtype="bfloat16",
