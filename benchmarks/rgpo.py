@@ -113,9 +113,8 @@ def draw(rows, out):
     left.set_xlabel("pictures of the reasoning groups that are right (95 % intervals)")
     edges = (0, 12, 18, 24, 30, 40, 64)
     for number, name in enumerate(name for name in ("before", "default") if name in rows):
-        parts = [(low, high) for low, high in zip(edges, edges[1:], strict=False)]
         found = []
-        for low, high in parts:
+        for place, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
             scores = [
                 [score]
                 for one in rows[name]
@@ -124,13 +123,13 @@ def draw(rows, out):
                 if low < length <= high
             ]
             if len(scores) >= 10:
-                found.append((share(scores), f"{low + 1} to {high}\n({len(scores)})"))
-        places = [place + 0.15 * number for place in range(len(found))]
-        means = [one.mean for one, _ in found]
-        spread = [[one.mean - one.low for one, _ in found], [one.high - one.mean for one, _ in found]]
-        right.errorbar(places, means, yerr=spread, fmt="o", label=name)
-        right.set_xticks(range(len(found)), [label for _, label in found])
-    right.set_xlabel("words of the chain (chains)")
+                found.append((place + 0.15 * number, share(scores)))
+        spread = [[one.mean - one.low for _, one in found], [one.high - one.mean for _, one in found]]
+        right.errorbar([at for at, _ in found], [one.mean for _, one in found], yerr=spread, fmt="o", label=name)
+    right.set_xticks(
+        range(len(edges) - 1), [f"{low + 1} to {high}" for low, high in zip(edges, edges[1:], strict=False)]
+    )
+    right.set_xlabel("words of the chain (lengths of ten chains or more)")
     right.set_ylabel("pictures that are right")
     right.legend()
     figure.savefig(out, dpi=80)
