@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from limner.algorithms.adapters import add_adapters, has_adapters, merge_adapters, without_adapters
-from limner.algorithms.rgpo import RewardLearner, RewardSettings, cut_off, reward_terms, rgpo
+from limner.algorithms.rgpo import RewardLearner, RewardSettings, cut_off, picture_apart, reward_terms, rgpo
 from limner.algorithms.unigrpo import Exercise, Round, rounds
 from limner.parts import Task, Verdict, user
 
@@ -88,6 +88,19 @@ def test_the_picture_term_sees_changed_states_and_reaches_the_language_model(mod
     by_velocity.load_state_dict(learner.state_dict(), strict=False)
     by_velocity.roll(learner.exercises[0], now)
     assert sum(n.get("kl_picture", 0.0) for _, n in by_velocity.losses(learner.exercises[0], now)) > 0
+
+
+def test_the_picture_term_is_taken_of_as_many_rollouts_as_asked(model):
+    learner = learner_of(model, RewardSettings(text_beta=0.0, picture_beta=1.0, trace_every=2))
+    (made,), now = learner.exercises, first(learner)
+    learner.roll(made, now)
+    with torch.no_grad():
+        for weight in model.mllm.layers.parameters():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    found = sum(numbers.get("kl_picture", 0.0) for _, numbers in learner.losses(made, now))
+    some = [0, 2, 4, 6]
+    traces = [learner.trace(one, made, now, 1, some) for one in (model, learner.reference)]
+    assert found == pytest.approx(float(picture_apart(*traces, learner.settings).mean().detach()), rel=1e-4)
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -292,10 +292,11 @@ class RewardLearner(nn.Module):
                 if ask.kind != "image":
                     yield self._text_loss(exercise, now, part, rows, some, own)
                 elif s.picture_beta:
-                    new = self.trace(self.policy, exercise, now, part, rows)
+                    few = rows[:: s.trace_every]
+                    new = self.trace(self.policy, exercise, now, part, few)
                     with torch.no_grad(), reference_of(self.policy, self.reference) as model:
-                        was = self.trace(model, exercise, now, part, rows)
-                    apart = (picture_apart(new, was, s) * own).sum()
+                        was = self.trace(model, exercise, now, part, few)
+                    apart = (picture_apart(new, was, s) * own[:: s.trace_every]).sum() * len(rows) / len(few)
                     yield s.picture_beta * apart, {"kl_picture": float(apart.detach())}
                 if ask.kind == "image" and s.decoder:
                     yield from self._step_losses(exercise, now, part, rows, some, own)

@@ -23,11 +23,11 @@ class RewardSettings:
 
     ``ratio``: "token" has one ratio for each token, "sequence" one for each chain, of summed log-probabilities.
     ``text_beta`` and ``picture_beta`` weigh both divergences; ``picture`` is "levels" (softmax over channels at
-    ``temperature``, all levels) or "velocity". ``truncated`` "mask" leaves chains that were cut off at the limit out of
-    J. ``drop_equal`` leaves groups with equal rewards out of everything, after ``resample`` further tries to find
-    others. ``decoder`` above 0 weighs the clipped objective of ``decoder_steps`` steps of each picture, drawn with
-    ``chance``; its ratio is of mean log-densities, so its clip is narrow. ``rows`` scores so many rollouts at a time
-    and runs backward after each (0: all in one graph).
+    ``temperature``, all levels) or "velocity", taken of one in ``trace_every`` rollouts. ``truncated`` "mask" leaves
+    chains that were cut off at the limit out of J. ``drop_equal`` leaves groups with equal rewards out of everything,
+    after ``resample`` further tries to find others. ``decoder`` above 0 weighs the clipped objective of
+    ``decoder_steps`` steps of each picture, drawn with ``chance``; its ratio is of mean log-densities, so its clip is
+    narrow. ``rows`` scores so many rollouts at a time and runs backward after each (0: all in one graph).
     """
 
     group: int = 4
@@ -41,6 +41,7 @@ class RewardSettings:
     picture_beta: float = 0.06
     picture: Literal["levels", "velocity"] = "levels"
     temperature: float = 1.0
+    trace_every: int = 1
     truncated: Literal["count", "mask"] = "count"
     drop_equal: bool = False
     resample: int = 0
@@ -53,18 +54,15 @@ class RewardSettings:
     rollout_rows: int = 64
 
     def __post_init__(self) -> None:
-        least = {"group": 2, "updates": 1, "decoder_steps": 1, "rollout_rows": 1, "rows": 0, "resample": 0}
-        least |= {"text_beta": 0, "picture_beta": 0, "decoder": 0, "decoder_beta": 0, "delta": 0}
+        least = {"group": 2} | dict.fromkeys(("updates", "trace_every", "decoder_steps", "rollout_rows"), 1)
+        least |= dict.fromkeys(("rows", "resample", "text_beta", "picture_beta", "decoder", "decoder_beta", "delta"), 0)
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {low}")
         if not 0 < self.low < 1 or not self.high > 0 or not self.temperature > 0:
             raise ValueError(f"low={self.low} must be between 0 and 1, high={self.high} and temperature above 0")
-        for name, known in (
-            ("ratio", ("token", "sequence")),
-            ("picture", ("levels", "velocity")),
-            ("truncated", ("count", "mask")),
-        ):
+        kinds = {"ratio": ("token", "sequence"), "picture": ("levels", "velocity"), "truncated": ("count", "mask")}
+        for name, known in kinds.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
         if self.decoder and not self.chance > 0:
