@@ -1,6 +1,6 @@
 """What RGPO brings tiny MindOmni, and what each of its choices is worth: variants trained from one model and measured.
 
-    python benchmarks/rgpo.py runs/mindomni.tiny_stage_two/released [--seeds 3] [--updates 60] [--only default ...]
+    python benchmarks/rgpo.py runs/mindomni.tiny_stage_two/released [--seeds 3] [--updates 150] [--only default ...]
 
 Every variant differs from the default in one thing and is trained by ``mindomni.tiny_stage_three`` with as many
 rollouts. Then all, and the model before, think and draw the same new compositions of the reasoning groups, and half as
@@ -52,13 +52,17 @@ def trained(name, seed, given):
 
 
 @torch.no_grad()
-def measured(folder, prompts, seed, temperature):
-    """Scores of every prompt by group: the picture, the chain's plan and its form, and the chain's length in words."""
+def measured(folder, prompts, seed, temperature, steps=0):
+    """Scores of every prompt by group: the picture, the chain's plan and its form, and the chain's length in words.
+
+    Pictures are drawn as the model does, or in ``steps`` without guidance, as RGPO draws.
+    """
     model, found = MindOmni.load(folder).eval(), {}
     model.rows_apart = False
     for group in (*lessons.REASONING, *lessons.EXPLICIT):
         tasks = world.tasks(group, SPLIT, prompts if group in lessons.REASONING else max(1, prompts // 2), seed)
         thinking, image = model.plan(["thinking", "image"])
+        image = replace(image, steps=steps, guidance=0.0) if steps else image
         plan = (replace(thinking, temperature=temperature), image)
         samples = rollout(model, tasks, plan, list(range(len(tasks))), batch=50)
         found[group] = {
@@ -142,10 +146,11 @@ def main():
     parser.add_argument("--clip", type=Path, default=recipes.CLIP, help="what mindomni.tiny_clip released")
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=1, help="runs of each variant")
-    parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--updates", type=int, default=150)
     parser.add_argument("--prompts", type=int, default=60, help="new compositions a reasoning group")
     parser.add_argument("--test-seed", type=int, default=0)
     parser.add_argument("--temperature", type=float, default=1.0, help="of chains that are measured; RGPO trains at 1")
+    parser.add_argument("--steps", type=int, default=0, help="of pictures that are measured, without guidance (0: own)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--out", type=Path, default=Path("out/rgpo"))
     parser.add_argument("--plot", type=Path, help="draw both pictures here (needs matplotlib: limner[report])")
@@ -156,11 +161,12 @@ def main():
     for name in ("before", *given.only):
         rows[name] = []
         for seed in range(1 if name == "before" else given.seeds):
-            asked = f"{given.prompts}-{given.test_seed}-{given.temperature:g}"
+            asked = f"{given.prompts}-{given.test_seed}-{given.temperature:g}" + f"-{given.steps}" * bool(given.steps)
             file = given.out / f"{name.replace(' ', '-')}-{seed}-{asked}.json"
             if not file.is_file():
                 folder = given.start if name == "before" else trained(name, seed, given)
-                text = json.dumps(measured(folder, given.prompts, given.test_seed, given.temperature))
+                found = measured(folder, given.prompts, given.test_seed, given.temperature, given.steps)
+                text = json.dumps(found)
                 beside = file.with_suffix(".partial")
                 beside.write_text(text, encoding="utf-8")
                 beside.replace(file)

@@ -206,10 +206,29 @@ def test_the_recipes_are_listed():
     assert {f"mindomni.tiny_{name}" for name in names} <= RECIPES.keys()
 
 
-def test_the_benchmark_of_stage_three_goes_on_from_what_is_measured(runs, tmp_path, monkeypatch, capsys):
-    found = spec_from_file_location("rgpo", Path(__file__).parents[2] / "benchmarks" / "rgpo.py")
+def benchmark_of(name):
+    found = spec_from_file_location(name, Path(__file__).parents[2] / "benchmarks" / f"{name}.py")
     benchmark = module_from_spec(found)
     found.loader.exec_module(benchmark)
+    return benchmark
+
+
+def test_the_benchmark_of_stage_two_compares_two_models(runs, monkeypatch, capsys):
+    folders = [str(runs[name].released) for name in ("tiny_stage_one", "tiny_stage_two")]
+    benchmark = benchmark_of("mindomni_stages")
+    monkeypatch.setattr(benchmark, "GROUPS", {"explicit": ("counting",), "reasoning": ("arithmetic",)})
+    monkeypatch.setattr(sys, "argv", ["mindomni_stages.py", *folders, "--prompts", "1"])
+    benchmark.main()
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split("  ")[-1].strip() == "stages one and two"
+    assert [row.partition("  ")[0] for row in rows] == [
+        f"{name}, {way}" for way in ("at once", "after thinking") for name in ("explicit", "reasoning")
+    ]
+    assert all(row.count("[") == 2 for row in rows)
+
+
+def test_the_benchmark_of_stage_three_goes_on_from_what_is_measured(runs, tmp_path, monkeypatch, capsys):
+    benchmark = benchmark_of("rgpo")
     monkeypatch.setattr(recipes, "PROMPTS", 1)
     folders = [str(runs[name].released) for name in ("tiny_stage_two", "tiny_clip")]
     given = [folders[0], "--clip", folders[1], "--only", "group 2", "--updates", "1", "--prompts", "1"]
