@@ -436,7 +436,7 @@ class Limner:
     def about(self, request: Request, plan: Plan, seed: int) -> dict[str, Any]:
         """All that an answer to a request depends on, as plain JSON values."""
         about: dict[str, Any] = {"command": request.command, "model": self.name, "prompt": request.prompt.strip()}
-        about |= {"think": request.think and self.model.thinks, "seed": seed}
+        about |= {"think": any(ask.kind == "thinking" for ask in plan), "seed": seed}
         about |= {"fast": request.fast} if request.fast else {}
         for name in ("image", "mask"):
             picture = getattr(request, name)

@@ -26,8 +26,8 @@ class Edit(Drawing):
     """A PNG or JPEG file of at most 64 million pixels."""
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INSTRUCTION")]
     """What to change, in words."""
-    think: bool = False
-    """Think before drawing."""
+    think: bool = True
+    """Think before drawing, if the model was taught to think about changes."""
     size: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=OWN)] = None
     """Side of the picture in pixels; of one that is not square, of the square with as many."""
 
