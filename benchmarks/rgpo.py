@@ -115,7 +115,7 @@ def draw(rows, out):
         left.errorbar(one.mean, -place, xerr=[[one.mean - one.low], [one.high - one.mean]], fmt="o", color="#1b6ca8")
     left.set_yticks([-place for place in range(len(rows))], list(rows))
     left.set_xlabel("pictures of the reasoning groups that are right (95 % intervals)")
-    edges = (0, 12, 18, 24, 30, 40, 64)
+    edges = (0, 6, 8, 10, 12, 15, 24)
     for number, name in enumerate(name for name in ("before", "default") if name in rows):
         found = []
         for place, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
