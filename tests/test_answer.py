@@ -26,6 +26,18 @@ def test_an_answer_has_thinking_picture_seed_and_timings(echo):
     assert answer.timings["think"] + answer.timings["draw"] <= answer.timings["total"]
 
 
+@pytest.mark.parametrize("command", ["edit", "generate"])
+def test_a_picture_is_changed_after_a_thought_only_where_that_was_taught(echo, monkeypatch, command):
+    wish = Request(command, "make it red", True, image=Image.new("RGB", (16, 16)))
+    (changed,) = echo.answer(wish, seeds=[0])
+    assert changed.thinking is not None and changed.request["think"]
+    assert echo.edit(wish.image, "make it red").thinking == changed.thinking
+    monkeypatch.setattr(echo.model, "thinks_of", lambda last, edits=False: not edits)
+    (changed,) = echo.answer(wish, seeds=[0])
+    assert changed.thinking is None and changed.image is not None and not changed.request["think"]
+    assert echo.edit(wish.image, "make it red").thinking is None and echo.generate("a cat").thinking == "a cat"
+
+
 def test_the_same_seed_gives_the_same_bytes(echo, tmp_path):
     a = echo.generate("a cat", seed=1).save(tmp_path / "a.png")
     b = echo.generate("a cat", seed=1).save(tmp_path / "b.png")

@@ -181,7 +181,7 @@ class Limner:
         image: ImageLike,
         instruction: str,
         *,
-        think: bool = False,
+        think: bool = True,
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
@@ -189,8 +189,8 @@ class Limner:
         fast: str = "",
         on_step: OnStep | None = None,
     ) -> Answer:
-        """Change a picture as an instruction says. The new one has the old one's shape where the model can draw it,
-        and as many pixels as a square of ``size``. Raises ValueError for a model that cannot edit, and as `generate`.
+        """Change a picture as an instruction says, after a thought where that was taught. The new one has the old one's
+        shape where it can be drawn, and pixels as a square of ``size``. ValueError: it cannot edit; and as `generate`.
         """
         picture = a_picture(image)
         request = Request("edit", instruction, think, steps, guidance, size, picture, fast=fast)

@@ -156,7 +156,7 @@ class Request:
                 f"models of the family {model.family} cannot edit a picture as words say; choose another with --model"
             )
         last: PartKind = "image" if self.command in DRAWS else "text"
-        taught = self.command != "edit" or model.thinks_of("image", edits=True)
+        taught = last != "image" or model.thinks_of(last, edits=self.image is not None)
         asks = list(model.plan(model.kinds(last, self.think and taught)))
         if self.fast:
             if all(ask.kind == "image" for ask in asks):

@@ -324,12 +324,11 @@ def tiny_stage_three(
     scorer: Scorer | None = None,
     steps: int = 2,
 ) -> Run:
-    """RGPO: chains at temperature 1, pictures in 2 steps without guidance, which the tiny decoder draws as well as in
-    16 with it. Rewards by weight: the form, the consistency with the
-    explicit caption by a small CLIP trained on the world, and, beyond the paper, whether the trained detector finds
-    what was asked; the exact reader, which measures success, is held out. Rewards of a group are compared by their
-    deviation plus 0.1, or the small differences between right pictures would count as much as those between right and
-    wrong ones."""
+    """RGPO: chains at temperature 1, pictures in 2 steps without guidance, which the tiny decoder draws as well as in 8
+    with it. Rewards by weight: the form, the consistency with the explicit caption by a small CLIP trained on the
+    world, and, beyond the paper, whether the trained detector finds what was asked; the exact reader, which measures
+    success, is held out. Rewards of a group are compared by their deviation plus 0.1, or the small differences between
+    right pictures would count as much as those between right and wrong ones. D_I is taken of one rollout in four."""
     made: list[Exercise] = []
 
     def exercises(model: MindOmni) -> list[Exercise]:
