@@ -66,7 +66,7 @@ def stream(
         while True:
             finished = bool(state.done.all())
             if finished:
-                parts = model.decode(ask.kind, process.view(state))
+                parts = model.finished(ask, process.view(state), conversations, made, state.noise)
                 made = [(*reply, part) for reply, part in zip(made, parts, strict=True)]
             share = 1.0 if finished else min(1.0, state.step / settings.steps)
             yield Step(index, ask, state, process, tuple(made), finished, (index + share) / len(plan))
@@ -85,7 +85,7 @@ def begin(
     known: Sequence[Part] | None = None,
 ) -> tuple[Process[Any], State]:
     """The process of an ask and its state before the first step, behind replies; ``root`` is the rows' own noise."""
-    source = noise if noise is not None else root.fork(ask.kind, [len(reply) for reply in replies])
+    source = noise if noise is not None else noise_of(root, ask, replies)
     if ask.shape is not None and not model.shapes:
         raise ValueError(f"shape={ask.shape}, but the family {model.family} draws squares alone; give a size")
     process = model.process(ask.kind)
@@ -93,6 +93,11 @@ def begin(
     if known is not None and settings.known is not None:
         settings = replace(settings, known=model.encode(known))
     return process, process.start(model.context(conversations, replies, ask), settings, source)
+
+
+def noise_of(root: Noise, ask: Ask, replies: Sequence[Reply]) -> Noise:
+    """The noise of an ask's part behind replies; ``root`` is the rows' own."""
+    return root.fork(ask.kind, [len(reply) for reply in replies])
 
 
 def rollout(

@@ -4,10 +4,12 @@ import json
 import random
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 
 from limner.codecs.vae import Vae
+from limner.judges.scenes import read_content
 from limner.models.nexusgen.model import NexusGen
 from limner.models.nexusgen.small import vae_config
 from limner.parts import Ask, Image, Thinking, user
@@ -15,6 +17,8 @@ from limner.recipes import RECIPES, tiny_accumulation, tiny_sight
 from limner.recipes import tiny_nexusgen as recipes
 from limner.recipes.tiny_accumulation import WAYS, Study, block
 from limner.train.fit import fit
+from limner.world import say
+from limner.world.say import read_plan
 from limner.world.splits import may_train
 
 SMALL = replace(
@@ -85,6 +89,22 @@ def test_lessons_show_what_training_may_show():
     assert isinstance(story.reply[-1], Image) and story.conversation[1].role == "assistant"
 
 
+def test_a_change_is_thought_about_as_the_scenes_before_and_after_it():
+    for name, kinds in (("think", ["thinking"]), ("thought", ["thinking", "image"])):
+        for task in ("change", "story"):
+            row = recipes.TASKS[f"{name}_{task}"](random.Random(3))
+            plain = recipes.TASKS[task](random.Random(3))
+            assert row.conversation == plain.conversation and [part.kind for part in row.reply] == kinds
+            assert row.reply[1:] == (plain.reply if name == "thought" else ())
+            before, after = (read_plan(text) for text in row.reply[0].text.split("; "))
+            assert before != after
+    sources = [recipes.TASKS["think_change"](random.Random(i)) for i in range(5)]
+    for row in sources:
+        (shown,) = (part for part in row.conversation[0].parts if isinstance(part, Image))
+        scene = read_content(np.asarray(shown.image))
+        assert say.plan(scene) == row.reply[0].text.split("; ")[0]
+
+
 def test_some_of_an_editing_decoders_lessons_change_nothing():
     rows = recipes.from_pool(recipes._kept_or_changed, 400, 0, 200)
     same = [row for row in rows if row.reply[0].image.tobytes() == row.conversation[0].parts[0].image.tobytes()]
@@ -136,4 +156,4 @@ def test_ways_begin_with_the_same_weights_and_share_their_eyes(runs):
 
 def test_the_recipes_are_known_by_name():
     names = [name for name in RECIPES if name.startswith("nexusgen.")]
-    assert len(names) == 16
+    assert len(names) == 17

@@ -79,6 +79,12 @@ class Model(nn.Module, ABC):
     def decode(self, kind: PartKind, values: Tensor) -> list[Part]:
         """Parts with ``raw`` from values (B, N)."""
 
+    def finished(
+        self, ask: Ask, values: Tensor, conversations: Sequence[Conversation], replies: Sequence[Reply], noise: Any
+    ) -> list[Part]:
+        """The parts of complete values, made from ``noise``, as the replies get them."""
+        return self.decode(ask.kind, values)
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write a checkpoint folder."""

@@ -63,6 +63,7 @@ RECIPES: dict[str, str] = {
     "nexusgen.tiny_reader_four": "limner.recipes.tiny_nexusgen:tiny_reader_four",
     "nexusgen.tiny_reader_five": "limner.recipes.tiny_nexusgen:tiny_reader_five",
     "nexusgen.tiny_reader_six": "limner.recipes.tiny_nexusgen:tiny_reader_six",
+    "nexusgen.tiny_reader_seven": "limner.recipes.tiny_nexusgen:tiny_reader_seven",
     "nexusgen.tiny_copying": "limner.recipes.tiny_nexusgen:tiny_copying",
     "nexusgen.tiny_editing": "limner.recipes.tiny_nexusgen:tiny_editing",
     "nexusgen.tiny_accumulation": "limner.recipes.tiny_accumulation:tiny_accumulation",

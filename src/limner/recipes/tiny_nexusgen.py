@@ -9,6 +9,7 @@
     tiny_reader_four    the same with more questions about pictures
     tiny_reader_five    the same with more edits and more questions about where things stand
     tiny_reader_six     the same, edits and stories most of all
+    tiny_reader_seven   thoughts before edits
     tiny_copying        the editing decoder begins as the generation decoder, and learns to look: it redraws its source
     tiny_editing        then it learns edits beside their sources
 
@@ -36,7 +37,7 @@ from limner.models.nexusgen.lessons import Lesson
 from limner.models.nexusgen.model import NexusGen
 from limner.models.nexusgen.small import Sizes, fresh, parts
 from limner.models.nexusgen.tokenizer import make_tokenizer
-from limner.parts import Image, Part, PartKind, Task, Text, Thinking, assistant, user
+from limner.parts import Conversation, Image, Part, PartKind, Task, Text, Thinking, assistant, user
 from limner.recipes.nexusgen_cache import Cache
 from limner.recipes.nexusgen_learn import Trained, decoder_objective, reader_objective, train_only
 from limner.recipes.tiny_sight import SIDE, SIZE, SIZES, TOWER
@@ -47,7 +48,7 @@ from limner.turn import rollout
 from limner.world import lessons, questions, say
 from limner.world.content import Content
 from limner.world.draw import to_image
-from limner.world.edits import edit, story
+from limner.world.edits import Edit, edit, story
 from limner.world.scene import Scene
 from limner.world.sheet import draw_sheet
 from limner.world.splits import known_content
@@ -92,6 +93,10 @@ class Mixture:
     change: int = 0  # a picture and an instruction to a picture
     story: int = 0  # the second or third picture of a conversation
     read: int = 0  # a plan in words and a question about it to answers
+    think_change: int = 0  # a picture and an instruction to a thought: the scene before and the scene after
+    think_story: int = 0
+    thought_change: int = 0  # the picture behind such a thought
+    thought_story: int = 0
 
 
 # rows of like length stand together in micro-batches of 16
@@ -103,6 +108,10 @@ LAST = Mixture(
 ASKING = replace(LAST, question=72, read=48)
 PLACES = replace(LAST, describe=8, question=48, place=28, change=40, story=12, read=20)
 CHANGES = replace(LAST, polish=8, question=24, place=12, change=80, story=24, read=8)
+THOUGHTS = Mixture(
+    caption=4, explicit=4, polish=8, polished=12, describe=8, tell=4, question=24, place=8, read=4,
+    change=8, think_change=32, think_story=12, thought_change=48, thought_story=16,
+)  # fmt: skip
 
 
 def picture(scene: Scene) -> Image:
@@ -138,19 +147,29 @@ def _polished(rng: random.Random) -> Lesson:
     return Lesson((user(found.prompt),), (Thinking(found.thought), shown))
 
 
-def _change(rng: random.Random) -> Lesson:
+Asked = tuple[Conversation, Edit]  # a conversation that ends with an instruction, and what it asks for
+
+
+def _edit(rng: random.Random) -> Asked:
     found = edit(known_content(rng).scene(rng), rng)
-    return Lesson((user(picture(found.before), found.instruction),), (picture(found.after),))
+    return (user(picture(found.before), found.instruction),), found
 
 
-def _story(rng: random.Random) -> Lesson:
-    """A conversation that drew its first picture and changed it; the last change is the lesson."""
+def _story(rng: random.Random) -> Asked:
+    """A conversation that drew its first picture and changed it; the last change is asked for."""
     steps = story(rng, rng.choice((1, 2, 3)))
     first = user(say.plan(steps[0].before))
     conversation = [first, assistant(picture(steps[0].before))]
     for step in steps[:-1]:
         conversation += [user(step.instruction), assistant(picture(step.after))]
-    return Lesson((*conversation, user(steps[-1].instruction)), (picture(steps[-1].after),))
+    return (*conversation, user(steps[-1].instruction)), steps[-1]
+
+
+def _changed(asks: Callable[[random.Random], Asked], thinks: bool, draws: bool, rng: random.Random) -> Lesson:
+    """A change: its thought, which says the scene before and after; its picture; or the picture behind the thought."""
+    conversation, found = asks(rng)
+    thought = (Thinking(f"{say.plan(found.before)}; {say.plan(found.after)}"),) if thinks else ()
+    return Lesson(conversation, (*thought, picture(found.after)) if draws else thought)
 
 
 def _describe(rng: random.Random) -> Lesson:
@@ -190,8 +209,12 @@ TASKS: dict[str, Callable[[random.Random], Lesson]] = {
     "explicit": _explicit,
     "polish": _polish,
     "polished": _polished,
-    "change": _change,
-    "story": _story,
+    "change": partial(_changed, _edit, False, True),
+    "story": partial(_changed, _story, False, True),
+    "think_change": partial(_changed, _edit, True, False),
+    "think_story": partial(_changed, _story, True, False),
+    "thought_change": partial(_changed, _edit, True, True),
+    "thought_story": partial(_changed, _story, True, True),
     "describe": _describe,
     "tell": _tell,
     "question": _question,
@@ -219,7 +242,7 @@ def _same(rng: random.Random) -> Lesson:
 
 
 def _kept_or_changed(rng: random.Random) -> Lesson:
-    return _same(rng) if rng.random() < SAME else _change(rng)
+    return _same(rng) if rng.random() < SAME else _changed(_edit, False, True, rng)
 
 
 def _any(rng: random.Random) -> Lesson:
@@ -359,6 +382,12 @@ def tiny_reader_five(start: Path = FOUR, mixture: Mixture = PLACES, micro: int =
 def tiny_reader_six(start: Path = FIVE, mixture: Mixture = CHANGES, micro: int = 16) -> Run:
     """Edits and stories most of all."""
     return _reader("tiny_reader_six", start, mixture, micro, steps=600, lr=1.5e-3)
+
+
+def tiny_reader_seven(start: Path = SIX, mixture: Mixture = THOUGHTS, micro: int = 16) -> Run:
+    """A thought before every change, beyond the paper: what is there, and what will be. It is drawn in the place of the
+    instruction, as prompts that were said again in full are."""
+    return _reader("tiny_reader_seven", start, mixture, micro, steps=400, lr=1.5e-3)
 
 
 def tiny_copying(start: Path = SIX, cache: Path | None = KEPT, pool: int = POOL) -> Run:

@@ -5,12 +5,16 @@ import threading
 import pytest
 import torch
 from live import PATIENCE, Held, until
+from PIL import Image as pil
 
 from limner.app.serve.engine import APART, CORES, STEPPERS, Engine, steppers_for
 from limner.app.serve.events import Done, Failed, Preview, Words
 from limner.app.serve.jobs import Busy, Choosing, Closing, Job, shown_steps
 from limner.app.serve.lanes import Lane
+from limner.parts import Image
+from limner.process.noise import Noise
 from limner.request import Request
+from limner.turn import noise_of
 
 
 class Heard:
@@ -64,6 +68,24 @@ TWO = Request("generate", "two blue dogs in the snow", True)
 
 
 @pytest.mark.parametrize("engine", ["echo", "masked", "flow"], indirect=True)
+def test_a_complete_picture_is_what_the_model_makes_of_it(engine, monkeypatch):
+    model, seen = engine.limner.model, []
+
+    def finished(ask, values, conversations, replies, noise):
+        seen.append((ask.kind, conversations, replies, noise.seed.tolist()))
+        return [Image(pil.new("RGB", (8, 8), "grey"), tuple(values[0].tolist()))]
+
+    monkeypatch.setattr(model, "finished", finished)
+    one, heard = job(Request("generate", "two dogs", think=False), 5)
+    engine.submit(one)
+    assert heard.over.wait(PATIENCE)
+    (done,) = heard.of(Done)
+    assert done.answer.image.size == (8, 8)
+    (ask,) = one.request.plan(model)
+    noise = noise_of(Noise.of([5]), ask, [()]).seed.tolist()
+    assert seen == [("image", [one.request.conversation], [()], noise)]
+
+
 def test_rows_made_together_have_the_bytes_of_rows_alone(engine, held, models):
     limner = engine.limner
     jobs = [job(DRAW, 1, 2), job(TWO, 3), job(DRAW, 7), job(Request("say", "a red cat", False), 0)]

@@ -31,6 +31,8 @@ from limner.app.serve.meter import Meter
 from limner.app.serve.turns import Turns
 from limner.making import TIMED
 from limner.parts import Image, Part, Sample, Task
+from limner.process.noise import Noise
+from limner.turn import noise_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -266,17 +268,14 @@ class Engine:
     def _painter_of(self, row: Row) -> ThreadPoolExecutor:
         return self._painters[row.painter]
 
-    def _decoded(self, values: Tensor) -> Image:
-        with torch.no_grad():
-            (part,) = self.limner.model.decode("image", values)
-        assert isinstance(part, Image)
-        return part
-
     def _preview(self, row: Row, values: Tensor, step: int, steps: int) -> None:
         if row.job.gone:
             return
         try:
-            row.job.tell(Preview(row.number, self._decoded(values).image, step, steps))
+            with torch.no_grad():
+                (part,) = self.limner.model.decode("image", values)
+            assert isinstance(part, Image)
+            row.job.tell(Preview(row.number, part.image, step, steps))
         except Exception as error:
             self._give_up(row.job, error)
 
@@ -286,7 +285,9 @@ class Engine:
             return
         begun = time.perf_counter()
         try:
-            part = self._decoded(values)
+            noise = noise_of(Noise.of([row.seed]), row.ask, [row.reply])
+            with torch.no_grad():
+                (part,) = self.limner.model.finished(row.ask, values, [row.conversation], [row.reply], noise)
         except Exception as error:
             self._fail([row], error)
             return

@@ -53,8 +53,10 @@ class NexusConfig:
     decoder where the conversation holds a picture; the last one is its source. ``guided_edits`` guides edits too; as
     published they are not guided. ``distilled`` is the guidance number that the transformers are told. ``max_pixels``
     bounds a picture that is shown to the model. ``shapes``: an edit has its source's shape, in which the editing
-    decoder sees the source too ("kept"), or both are squares, as published ("square"). ``dit``: the transformers'
-    sizes, None for FLUX.1-dev's.
+    decoder sees the source too ("kept"), or both are squares, as published ("square"). ``keep_below``: an edit by the
+    editing decoder has its source's own pixels wherever it differs by fewer levels of 255 from the source drawn anew
+    (``keeping``); 0, as published: nowhere. ``thinks_of_edits``: it was taught to think before a change as well.
+    ``dit``: the transformers' sizes, None for FLUX.1-dev's.
     """
 
     system: str = "You are a helpful assistant."
@@ -69,6 +71,8 @@ class NexusConfig:
     distilled: float = 3.5
     max_pixels: int = 262_640
     shapes: Shapes = "kept"
+    keep_below: float = 0.0
+    thinks_of_edits: bool = False
     dit: dict[str, Any] | None = None
     defaults: Defaults = Defaults()
 
@@ -85,6 +89,8 @@ class NexusConfig:
                 raise ValueError(f"{name} is one of {', '.join(values)}, not {getattr(self, name)!r}")
         if self.side < 1 or self.max_pixels < 1:
             raise ValueError(f"side={self.side} and max_pixels={self.max_pixels} must be at least 1")
+        if not 0 <= self.keep_below <= 256:
+            raise ValueError(f"keep_below={self.keep_below} is counted in levels of 255; give 0 to 256")
 
     def to_json(self) -> dict[str, Any]:
         """limner's own fields of ``config.json``."""

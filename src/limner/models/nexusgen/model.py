@@ -26,6 +26,7 @@ from limner.codecs.vae import Vae, to_bytes
 from limner.models.base import Model, Reply
 from limner.models.nexusgen.config import After, NexusConfig, Own, Painter, Shapes
 from limner.models.nexusgen.decoders import RELEASED, Decoder, Grid
+from limner.models.nexusgen.keeping import kept
 from limner.models.nexusgen.network import Reader
 from limner.models.nexusgen.pictures import Part as Place
 from limner.models.nexusgen.pictures import Pictures, Scene, squashed
@@ -222,6 +223,20 @@ class NexusGen(Model):
         word = Thinking if kind == "thinking" else Text
         return [word(self.renderer.read(row), row) for row in rows]
 
+    def finished(
+        self, ask: Ask, values: Tensor, conversations: Sequence[Conversation], replies: Sequence[Reply], noise: Any
+    ) -> list[Part]:
+        parts = self.decode(ask.kind, values)
+        sources = [self._source(c, r) for c, r in zip(conversations, replies, strict=True)]
+        if ask.kind != "image" or not self.config.keep_below or not any(sources):
+            return parts
+        scene = self.context(conversations, replies, ask).given
+        assert isinstance(scene, Scene)
+        drawn = [part.image for part in parts if isinstance(part, Image)]
+        shown = [None if one is None else one.image for one in sources]
+        found = kept(self, scene, shown, drawn, self.settings(ask, 1), noise)
+        return [replace(part, image=one) for part, one in zip(parts, found, strict=True) if isinstance(part, Image)]
+
     # wishes
 
     @property
@@ -229,7 +244,7 @@ class NexusGen(Model):
         return self.config.defaults.turns
 
     def thinks_of(self, last: PartKind, edits: bool = False) -> bool:
-        return self.thinks and last == "image" and not edits
+        return self.thinks and last == "image" and (self.config.thinks_of_edits or not edits)
 
     def plan(self, kinds: Sequence[PartKind]) -> Plan:
         d = self.config.defaults
@@ -361,6 +376,7 @@ class NexusGen(Model):
         max_pixels: int | None = None,
         guided_edits: bool | None = None,
         shapes: Shapes | None = None,
+        keep_below: float | None = None,
     ) -> Self:
         """A checkpoint folder, limner's or released (V2 or V1). ``vae`` is the autoencoder's folder (default: inside);
         it computes in float32. ``constants`` is the file with the empty text's vectors (see ``folder.constants``).
@@ -372,7 +388,7 @@ class NexusGen(Model):
         from limner.models.nexusgen.folder import load, quantise_model
 
         wishes: dict[str, Any] = {"decoder": decoder, "own": own, "after": after, "max_pixels": max_pixels}
-        wishes |= {"guided_edits": guided_edits, "shapes": shapes}
+        wishes |= {"guided_edits": guided_edits, "shapes": shapes, "keep_below": keep_below}
         model = load(cls, Path(folder), dtype, vae, constants, {k: v for k, v in wishes.items() if v is not None})
         if quantise is not None:
             quantise_model(model, quantise)
