@@ -81,7 +81,7 @@ def draw(rows, runs, out, window=10):
             right.errorbar(place + shift, one.mean, yerr=spread, fmt="o", color=colour, label=named)
     right.set_xticks(range(len(rows)), list(rows))
     right.set_ylabel("right, new compositions (95 % intervals)")
-    right.legend()
+    right.legend(loc="upper left")
     figure.savefig(out, dpi=80)
 
 

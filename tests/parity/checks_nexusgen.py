@@ -410,6 +410,11 @@ def editing(ref):
     yield close(name, sampled(ref, part, "64x64", 1.0, decoder, alone, decoder.ids(81, None, (8, 8))), ref[name])
 
 
+# The sines of time stay in float32, as published, and a last bit of them shows in a gradient. Gradients are within 9e-7
+# of the recorded ones with AVX-512, where they were recorded, and within 1.01e-5 with AVX2.
+DECODERS = 1.5e-5
+
+
 def painting(ref):
     """One training step of each decoder: the weighted loss and gradients."""
     for part, beside in (("generation_decoder", "adapter."), ("edit_decoder", "embedding_merger.")):
@@ -438,7 +443,7 @@ def painting(ref):
             beside,
         )
         for name in [name for name in ref.io if name.startswith(f"{part}/train.grad.")]:
-            yield close(name, gradients[name.removeprefix(f"{part}/train.grad.")].float(), ref[name], 1e-5)
+            yield close(name, gradients[name.removeprefix(f"{part}/train.grad.")].float(), ref[name], DECODERS)
 
 
 def preprocessing(ref):

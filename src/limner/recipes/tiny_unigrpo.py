@@ -47,7 +47,7 @@ FAST = "threshold=0.8"  # how words are sampled: "factor" makes mistakes of its 
 PICTURE_STEPS = 8
 EXPLICIT = 0.15  # share of prompts that need no thought, so that they are not forgotten
 HARDER = 0.5  # share of the others that is of the groups that are learned last
-LR = 1.5e-4  # falling to nothing, which brings much of the gain; at 5e-4 plans fall
+LR = 1.5e-4  # falling to nothing; at 5e-4 plans fall
 SHOWN = 16  # prompts on a sheet of samples
 SETTINGS = GroupSettings(
     group=8,
