@@ -4,8 +4,8 @@
 
 Trains by ``mmada.tiny_unigrpo``, then has every model, and the one before, think and draw the same prompts: thoughts by
 the likeliest word, pictures as the model draws them. Prints a table with 95 % intervals over prompts; ``--plot`` draws
-the rewards of the training prompts by update, and what was measured. A stopped run goes on; what is measured already is
-not measured again.
+how many thoughts of the training prompts are right by update, and what was measured. A stopped run goes on; what is
+measured already is not measured again.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def measured(folder, prompts, seed, temperature):
 
 
 def draw(rows, runs, out, window=10):
-    """Rewards of training prompts by update, and success before and after."""
+    """Right thoughts of training prompts by update, and success before and after."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -65,9 +65,8 @@ def draw(rows, runs, out, window=10):
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for seed, run in enumerate(runs):
         lines = [json.loads(line) for line in (run / "numbers.jsonl").read_text().splitlines()]
-        right_plans = [line["think_plan"] for line in lines]
-        means = [sum(right_plans[max(0, i - window) : i + 1]) / len(right_plans[max(0, i - window) : i + 1])
-                 for i in range(len(lines))]  # fmt: skip
+        latest = [lines[max(0, i + 1 - window) : i + 1] for i in range(len(lines))]
+        means = [sum(line["think_plan"] for line in some) / len(some) for some in latest]
         left.plot([line["step"] for line in lines], means, label=f"seed {seed}")
     left.set_xlabel(f"update (means of the last {window} rounds)")
     left.set_ylabel("thoughts of training prompts that are right")

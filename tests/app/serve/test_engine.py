@@ -86,6 +86,7 @@ def test_a_complete_picture_is_what_the_model_makes_of_it(engine, monkeypatch):
     assert seen == [("image", [one.request.conversation], [()], noise)]
 
 
+@pytest.mark.parametrize("engine", ["echo", "masked", "flow"], indirect=True)
 def test_rows_made_together_have_the_bytes_of_rows_alone(engine, held, models):
     limner = engine.limner
     jobs = [job(DRAW, 1, 2), job(TWO, 3), job(DRAW, 7), job(Request("say", "a red cat", False), 0)]
