@@ -181,6 +181,16 @@ def test_a_decoder_learns_from_what_the_reader_predicts_and_sees_the_source(begu
         kept(begun, [Lesson((user("a red cat"),), (Text("a cat"),))], 16, False, "", Cache(None))
 
 
+def test_every_time_counts_alike_where_that_is_asked_for(begun):
+    batch = kept(begun, edits(), 16, True, "", Cache(None))
+    found = {}
+    for flat in (False, True):
+        loss, numbers = velocity_loss(begun, begun.editing, batch, torch.Generator().manual_seed(0), flat=flat)
+        found[flat] = float(loss.detach())
+        assert flat == (abs(found[flat] - numbers["velocity"]) < 1e-6 * numbers["velocity"])
+    assert found[False] != found[True]
+
+
 def test_noise_on_the_condition_is_asked_for(begun):
     batch = kept(begun, edits(), 16, False, "", Cache(None))
     losses = [

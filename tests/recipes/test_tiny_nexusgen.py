@@ -50,16 +50,17 @@ def runs(tmp_path_factory):
         ),
         9,
     )
-    go(recipes.tiny_editing(go(recipes.tiny_copying(three, home / "cache", 4), 2), home / "cache", 4), 2)
+    edits = go(recipes.tiny_editing(go(recipes.tiny_copying(three, home / "cache", 4), 2), home / "cache", 4), 2)
+    go(recipes.tiny_editing_two(edits, home / "cache", 4), 2)
     go(tiny_accumulation.tiny_accumulation(generation, recipes.Mixture(2, 2), 3), 4)
     return found
 
 
 def test_every_stage_trains_its_own_part_alone(runs):
     order = ["tiny_generation", "tiny_reader_one", "tiny_reader_two", "tiny_reader_three"]
-    order += ["tiny_copying", "tiny_editing"]
+    order += ["tiny_copying", "tiny_editing", "tiny_editing_two"]
     states = [NexusGen.load(runs[name].released).state_dict() for name in order]
-    for before, after, part in zip(states, states[1:], ["reader"] * 3 + ["editing"] * 2, strict=False):
+    for before, after, part in zip(states, states[1:], ["reader"] * 3 + ["editing"] * 3, strict=False):
         moved = {name for name in before if not torch.equal(before[name], after[name])}
         assert moved and {name.partition(".")[0] for name in moved} == {part}
         assert not any("visual" in name for name in moved)
@@ -111,6 +112,22 @@ def test_some_of_an_editing_decoders_lessons_change_nothing():
     assert 0.15 < len(same) / len(rows) < 0.35
 
 
+def test_harder_lessons_mostly_change_what_stands_there():
+    def kind(row):
+        words = row.conversation[0].parts[1].text.split()
+        return "place" if "background" in words or words[0] in ("put", "move") else words[0]
+
+    rows = recipes.from_pool(recipes._harder, 400, 0, 200)
+    same = [row for row in rows if row.reply[0].image.tobytes() == row.conversation[0].parts[0].image.tobytes()]
+    assert 0.03 < len(same) / len(rows) < 0.2
+    usual = recipes.from_pool(recipes._kept_or_changed, 400, 0, 200)
+    new = {
+        name: [kind(row) in ("add", "remove", "make", "change") for row in some].count(True)
+        for name, some in (("harder", rows), ("usual", usual))
+    }
+    assert new["harder"] > 1.2 * new["usual"]
+
+
 def test_a_place_is_asked_where_things_have_one():
     for seed in range(40):
         row = recipes.TASKS["place"](random.Random(seed))
@@ -156,4 +173,4 @@ def test_ways_begin_with_the_same_weights_and_share_their_eyes(runs):
 
 def test_the_recipes_are_known_by_name():
     names = [name for name in RECIPES if name.startswith("nexusgen.")]
-    assert len(names) == 17
+    assert len(names) == 18

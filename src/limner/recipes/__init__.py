@@ -66,6 +66,7 @@ RECIPES: dict[str, str] = {
     "nexusgen.tiny_reader_seven": "limner.recipes.tiny_nexusgen:tiny_reader_seven",
     "nexusgen.tiny_copying": "limner.recipes.tiny_nexusgen:tiny_copying",
     "nexusgen.tiny_editing": "limner.recipes.tiny_nexusgen:tiny_editing",
+    "nexusgen.tiny_editing_two": "limner.recipes.tiny_nexusgen:tiny_editing_two",
     "nexusgen.tiny_accumulation": "limner.recipes.tiny_accumulation:tiny_accumulation",
     "sft": "limner.recipes.messages:sft",
     "world.detector": "limner.recipes.world:detector",

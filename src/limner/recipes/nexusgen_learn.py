@@ -164,17 +164,24 @@ def predicted(model: NexusGen, lessons: Laid) -> Tensor:
 
 
 def velocity_loss(
-    model: NexusGen, decoder: Decoder, batch: Painted, rng: torch.Generator, noisy: float = 0.0
+    model: NexusGen,
+    decoder: Decoder,
+    batch: Painted,
+    rng: torch.Generator,
+    noisy: float = 0.0,
+    flat: bool = False,
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted squared error of the velocity; every picture has a time of its own. ``noisy``: target embeddings get
-    noise of up to that share of their deviation, as predictions have errors that true embeddings have not."""
+    noise of up to that share of their deviation, as predictions have errors that true embeddings have not. ``flat``:
+    every time counts alike, beyond the paper; its bell gives those that are nearly all noise, where it is decided what
+    stands where, next to nothing."""
     target = batch.target
     B, (high, wide) = len(target), batch.latents.shape[2:]
     if noisy:
         share = noisy * torch.rand(B, 1, 1, generator=rng)
         target = target + (share * torch.randn(target.shape, generator=rng)).to(target.device) * target.std()
     sigma = sigmas(1000)[torch.randint(0, 1000, (B,), generator=rng)]
-    weight = weights(sigma).to(target.device)
+    weight = (torch.ones_like(sigma) if flat else weights(sigma)).to(target.device)
     sigma = sigma.to(target.device)
     noise = torch.randn(batch.latents.shape, generator=rng).to(target.device)
     mixed = batch.latents + sigma[:, None, None, None] * (noise - batch.latents)
@@ -199,9 +206,10 @@ def decoder_objective(
     cache: Cache,
     noisy: float = 0.0,
     predicts: bool | None = None,
+    flat: bool = False,
 ) -> Objective:
-    """The objective of a decoder, ``micro`` pictures at a time; ``noisy`` as in ``velocity_loss``, ``predicts`` as in
-    ``kept``. The digest of the frozen weights is taken once."""
+    """The objective of a decoder, ``micro`` pictures at a time; ``noisy`` and ``flat`` as in ``velocity_loss``,
+    ``predicts`` as in ``kept``. The digest of the frozen weights is taken once."""
     digests: list[str] = []
 
     def objective(model: nn.Module, rows: list[Lesson], rng: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
@@ -213,7 +221,7 @@ def decoder_objective(
 
         def one(some: Sequence[Lesson]) -> tuple[Tensor, dict[str, float]]:
             batch = kept(model, some, size, part == "editing", digests[0], cache, predicts)
-            return velocity_loss(model, decoder, batch, rng, noisy)
+            return velocity_loss(model, decoder, batch, rng, noisy, flat)
 
         return micro_steps(one, rows, micro)
 

@@ -12,6 +12,7 @@
     tiny_reader_seven   thoughts before edits
     tiny_copying        the editing decoder begins as the generation decoder, and learns to look: it redraws its source
     tiny_editing        then it learns edits beside their sources
+    tiny_editing_two    the same, mostly those that change what stands there
 
 Pictures are written as 4 x 4 embeddings of 64 px, and shown to the autoregressive part at the same size (the published
 option of one scale for edits); the editing decoder sees its source as 8 x 8 embeddings of 128 px. All parts see only
@@ -55,7 +56,7 @@ from limner.world.splits import known_content
 
 # where each recipe's model stands after its run
 VAE = Path("runs/mindomni.tiny_vae/released")
-SIGHT, GENERATION, ONE, TWO, THREE, FOUR, FIVE, SIX, COPYING = (
+SIGHT, GENERATION, ONE, TWO, THREE, FOUR, FIVE, SIX, COPYING, EDITING = (
     Path("runs") / f"nexusgen.{name}" / "released"
     for name in (
         "tiny_sight",
@@ -67,6 +68,7 @@ SIGHT, GENERATION, ONE, TWO, THREE, FOUR, FIVE, SIX, COPYING = (
         "tiny_reader_five",
         "tiny_reader_six",
         "tiny_copying",
+        "tiny_editing",
     )
 )
 KEPT = Path("runs/nexusgen.embeddings")  # the decoders' cache
@@ -75,6 +77,7 @@ TABLES = 0.2  # the learning rate of tables, norms and biases beside that of the
 NOISY = 0.3  # noise of the embeddings that the generation decoder learns from, at most, in deviations
 DROWNED = 2.0  # the same where they must not be relied on
 SAME = 0.25  # share of an editing decoder's lessons that change nothing
+HARD_EDITS = ("add", "remove", "replace", "replace", "count", "count")  # where most of what is drawn is new
 SAMPLES = ("two red apples", "a blue cat left of a green car", "three yellow stars at night", "a purple heart")
 
 
@@ -150,8 +153,8 @@ def _polished(rng: random.Random) -> Lesson:
 Asked = tuple[Conversation, Edit]  # a conversation that ends with an instruction, and what it asks for
 
 
-def _edit(rng: random.Random) -> Asked:
-    found = edit(known_content(rng).scene(rng), rng)
+def _edit(rng: random.Random, kind: str | None = None) -> Asked:
+    found = edit(known_content(rng).scene(rng), rng, kind)
     return (user(picture(found.before), found.instruction),), found
 
 
@@ -243,6 +246,18 @@ def _same(rng: random.Random) -> Lesson:
 
 def _kept_or_changed(rng: random.Random) -> Lesson:
     return _same(rng) if rng.random() < SAME else _changed(_edit, False, True, rng)
+
+
+def _harder(rng: random.Random) -> Lesson:
+    """Mostly edits of the kinds that are learned last; one lesson in ten changes nothing."""
+    if rng.random() < 0.1:
+        return _same(rng)
+    kind = rng.choice(HARD_EDITS) if rng.random() < 0.7 else None
+    while True:
+        try:
+            return _changed(partial(_edit, kind=kind), False, True, rng)
+        except ValueError:  # this kind of edit does not fit the scene
+            continue
 
 
 def _any(rng: random.Random) -> Lesson:
@@ -420,6 +435,20 @@ def tiny_editing(start: Path = COPYING, cache: Path | None = KEPT, pool: int = P
         sample=draw_samples,
         sample_every=1000,
         settings={"start": start.parent.name, "pool": pool, "same": SAME},
+    )
+
+
+def tiny_editing_two(start: Path = EDITING, cache: Path | None = KEPT, pool: int = 2 * POOL) -> Run:
+    """The editing decoder again, on more lessons that are harder; every time counts alike (``velocity_loss``)."""
+    return _run(
+        "tiny_editing_two",
+        lambda: _began(start, "editing"),
+        objective=decoder_objective("editing", SIZE, 32, Cache(cache), flat=True),
+        batches=each_step(partial(from_pool, _harder, pool)),
+        steps=1600,
+        lr=1.5e-3,
+        batch_size=64,
+        settings={"start": start.parent.name, "pool": pool, "flat": True},
     )
 
 
