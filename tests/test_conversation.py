@@ -226,7 +226,7 @@ def test_three_changes_in_a_row_with_the_model_inside_the_package():
     chat = Chat(limner.load("tiny-nexus-gen"))
     chat.draw("a blue cat, plain")
     pictures = [chat.picture]
-    for words in ("make it red", "change the background to night", "remove the cat"):
+    for words in ("make it red", "change the background to night", "make it two cats"):
         assert chat.edit(words, steps=4).thinking is None
         pictures.append(chat.picture)
     assert len({picture.tobytes() for picture in pictures}) == 4
