@@ -438,14 +438,14 @@ def tiny_editing(start: Path = COPYING, cache: Path | None = KEPT, pool: int = P
     )
 
 
-def tiny_editing_two(start: Path = EDITING, cache: Path | None = KEPT, pool: int = 2 * POOL) -> Run:
-    """The editing decoder again, on more lessons that are harder; every time counts alike (``velocity_loss``)."""
+def tiny_editing_two(start: Path = EDITING, cache: Path | None = KEPT, pool: int = POOL) -> Run:
+    """The editing decoder again, on lessons that are harder; every time counts alike (``velocity_loss``)."""
     return _run(
         "tiny_editing_two",
         lambda: _began(start, "editing"),
         objective=decoder_objective("editing", SIZE, 32, Cache(cache), flat=True),
         batches=each_step(partial(from_pool, _harder, pool)),
-        steps=1600,
+        steps=1100,
         lr=1.5e-3,
         batch_size=64,
         settings={"start": start.parent.name, "pool": pool, "flat": True},
