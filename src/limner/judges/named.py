@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from limner.models.base import Model
 
 KINDS = (
-    "self (the generator, asked yes or no), scenes (the picture world's exact reader, for prompts with facts), "
-    "detector or detector:FOLDER (a second, trained reader for the same), clip or clip:HUB_ID, llava:FOLDER (a "
-    "released reward model), URL#MODEL (an endpoint), reward:URL (a judge in another process, see limner judge "
-    "serve), or a model's name or folder"
+    "self (the generator, asked yes or no), doubts (what the generator and its codec find unlikely in a picture), "
+    "scenes (the picture world's exact reader, for prompts with facts), detector or detector:FOLDER (a second, trained "
+    "reader for the same), clip or clip:HUB_ID, llava:FOLDER (a released reward model), URL#MODEL (an endpoint), "
+    "reward:URL (a judge in another process, see limner judge serve), or a model's name or folder"
 )
 REWARD = "reward:"
 SCENES = "scenes"  # the metric of the picture world
@@ -38,6 +38,12 @@ def _find(name: str, model: Model | None, official: bool, device: str) -> Verifi
         if model is None:
             raise ValueError("the verifier self is the generator, and there is none here; name another one")
         return Asked(model, about=About("the generator itself"))
+    if name == "doubts":
+        from limner.judges.doubts import Doubts
+
+        if model is None:
+            raise ValueError("doubts are the generator's, and there is none here; name another verifier")
+        return Doubts(model)
     if name == SCENES:
         from limner.judges.scenes import scene_judge
 

@@ -57,6 +57,16 @@ def test_pixels_that_both_drawings_show_alike_are_the_sources():
     assert everything.tobytes() == source.tobytes() and nothing.tobytes() == shown.tobytes()
 
 
+def test_between_alike_and_different_both_are_mixed():
+    again, source = pil.new("RGB", (9, 3), (100,) * 3), pil.new("RGB", (9, 3), (40,) * 3)
+    for apart, share in ((0, 0.0), (20, 0.0), (30, 0.25), (40, 0.5), (60, 1.0), (90, 1.0)):
+        shown = pil.new("RGB", (9, 3), (100 + apart,) * 3)
+        found = np.asarray(blended(shown, again, source, 20, 60))
+        assert (found == round(40 + share * (60 + apart))).all()
+        hard = np.asarray(blended(shown, again, source, 20, 20))
+        assert (hard == (40 if apart < 20 else 100 + apart)).all()
+
+
 def test_a_source_of_another_size_is_resized():
     drawn = pil.new("RGB", (16, 16))
     assert blended(drawn, drawn, noisy(size=(40, 40)).image, 1).size == (16, 16)
@@ -105,6 +115,16 @@ def test_a_shape_that_is_no_square_is_kept_too(keeping):
 def test_levels_are_counted_from_0_to_255():
     with pytest.raises(ValueError, match="keep_below=300 is counted in levels of 255"):
         NexusConfig(keep_below=300)
+    with pytest.raises(ValueError, match="keep_until=-1 is counted in levels of 255"):
+        NexusConfig(keep_until=-1)
+
+
+def test_a_mixture_alone_is_enough_to_keep(keeping):
+    one, source = keeping(0.0), noisy(size=(16, 16))
+    plain = changed(one, source)
+    one.config = replace(one.config, keep_until=256)
+    mixed = changed(one, source)
+    assert one.config.keeps and mixed.image.tobytes() not in (plain.image.tobytes(), source.image.tobytes())
 
 
 def test_it_thinks_before_a_change_where_it_was_taught_to(model):

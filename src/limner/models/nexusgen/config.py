@@ -55,7 +55,8 @@ class NexusConfig:
     bounds a picture that is shown to the model. ``shapes``: an edit has its source's shape, in which the editing
     decoder sees the source too ("kept"), or both are squares, as published ("square"). ``keep_below``: an edit by the
     editing decoder has its source's own pixels wherever it differs by fewer levels of 255 from the source drawn anew
-    (``keeping``); 0, as published: nowhere. ``thinks_of_edits``: it was taught to think before a change as well.
+    (``keeping``); 0, as published: nowhere. Up to ``keep_until`` levels both are mixed. ``thinks_of_edits``: it was
+    taught to think before a change as well.
     ``dit``: the transformers' sizes, None for FLUX.1-dev's.
     """
 
@@ -72,6 +73,7 @@ class NexusConfig:
     max_pixels: int = 262_640
     shapes: Shapes = "kept"
     keep_below: float = 0.0
+    keep_until: float = 0.0
     thinks_of_edits: bool = False
     dit: dict[str, Any] | None = None
     defaults: Defaults = Defaults()
@@ -89,8 +91,14 @@ class NexusConfig:
                 raise ValueError(f"{name} is one of {', '.join(values)}, not {getattr(self, name)!r}")
         if self.side < 1 or self.max_pixels < 1:
             raise ValueError(f"side={self.side} and max_pixels={self.max_pixels} must be at least 1")
-        if not 0 <= self.keep_below <= 256:
-            raise ValueError(f"keep_below={self.keep_below} is counted in levels of 255; give 0 to 256")
+        for name in ("keep_below", "keep_until"):
+            if not 0 <= getattr(self, name) <= 256:
+                raise ValueError(f"{name}={getattr(self, name)} is counted in levels of 255; give 0 to 256")
+
+    @property
+    def keeps(self) -> bool:
+        """Whether edits take pixels of their source."""
+        return self.keep_below > 0 or self.keep_until > 0
 
     def to_json(self) -> dict[str, Any]:
         """limner's own fields of ``config.json``."""

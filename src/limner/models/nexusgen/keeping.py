@@ -2,7 +2,8 @@
 
 A small editing decoder does not give back what it is shown to the pixel. So the source is drawn once more, from the
 same noise and beside itself, as if nothing was asked for: both drawings are wrong in the same way where both show the
-same, and where they are alike the source's own pixels are taken. Costs a second drawing.
+same, and where they are alike the source's own pixels are taken. Between alike and different lies a mixture: with a
+hard edge, faint parts of new things were cut out. Costs a second drawing.
 """
 
 from __future__ import annotations
@@ -65,9 +66,11 @@ def redrawn(model: Keeping, scene: Scene, source: Picture, settings: Settings, n
     return process.view(state)
 
 
-def blended(drawn: Picture, again: Picture, source: Picture, levels: float) -> Picture:
-    """``drawn`` with the source's pixels wherever it and ``again`` are less than ``levels`` of 255 apart: the largest
-    of the channels, as a mean of 3 x 3 pixels. The source is resized where it has another size."""
+def blended(drawn: Picture, again: Picture, source: Picture, below: float, until: float = 0.0) -> Picture:
+    """``drawn`` with the source's pixels wherever it and ``again`` are less than ``below`` levels of 255 apart: the
+    largest of the channels, as a mean of 3 x 3 pixels. From ``until`` on it is ``drawn`` alone, in between a mixture in
+    proportion; an ``until`` that is not above ``below`` mixes nothing. The source is resized where it has another size.
+    """
     from PIL import Image as pil
 
     shown = source.convert("RGB")
@@ -76,7 +79,10 @@ def blended(drawn: Picture, again: Picture, source: Picture, levels: float) -> P
     found, other = np.asarray(drawn).astype(np.float32), np.asarray(again).astype(np.float32)
     apart = torch.from_numpy(np.abs(found - other).max(axis=2))[None, None]
     apart = torch.nn.functional.avg_pool2d(apart, 3, 1, 1, count_include_pad=False)[0, 0]
-    return pil.fromarray(np.where((apart < levels).numpy()[..., None], np.asarray(shown), np.asarray(drawn)))
+    share = ((apart - below) / (until - below)).clamp(0, 1) if until > below else (apart >= below).float()
+    kept = np.asarray(shown).astype(np.float32)
+    mixed = kept + share.numpy()[..., None] * (found - kept)
+    return pil.fromarray(np.rint(mixed).astype(np.uint8))
 
 
 def kept(
@@ -93,5 +99,5 @@ def kept(
         if source is None:
             continue
         (again,) = model.show(*untold(redrawn(model, alone(scene, row), source, settings, noise[[row]])))
-        found[row] = blended(drawn[row], again, source, model.config.keep_below)
+        found[row] = blended(drawn[row], again, source, model.config.keep_below, model.config.keep_until)
     return found

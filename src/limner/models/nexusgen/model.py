@@ -228,7 +228,7 @@ class NexusGen(Model):
     ) -> list[Part]:
         parts = self.decode(ask.kind, values)
         sources = [self._source(c, r) for c, r in zip(conversations, replies, strict=True)]
-        if ask.kind != "image" or not self.config.keep_below or not any(sources):
+        if ask.kind != "image" or not self.config.keeps or not any(sources):
             return parts
         scene = self.context(conversations, replies, ask).given
         assert isinstance(scene, Scene)
@@ -377,6 +377,7 @@ class NexusGen(Model):
         guided_edits: bool | None = None,
         shapes: Shapes | None = None,
         keep_below: float | None = None,
+        keep_until: float | None = None,
     ) -> Self:
         """A checkpoint folder, limner's or released (V2 or V1). ``vae`` is the autoencoder's folder (default: inside);
         it computes in float32. ``constants`` is the file with the empty text's vectors (see ``folder.constants``).
@@ -388,7 +389,8 @@ class NexusGen(Model):
         from limner.models.nexusgen.folder import load, quantise_model
 
         wishes: dict[str, Any] = {"decoder": decoder, "own": own, "after": after, "max_pixels": max_pixels}
-        wishes |= {"guided_edits": guided_edits, "shapes": shapes, "keep_below": keep_below}
+        wishes |= {"guided_edits": guided_edits, "shapes": shapes}
+        wishes |= {"keep_below": keep_below, "keep_until": keep_until}
         model = load(cls, Path(folder), dtype, vae, constants, {k: v for k, v in wishes.items() if v is not None})
         if quantise is not None:
             quantise_model(model, quantise)
