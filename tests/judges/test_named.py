@@ -7,7 +7,8 @@ from limner.judges.asked import Asked, Wording, save_about
 from limner.judges.clip import CLIP
 from limner.judges.endpoint import Endpoint
 from limner.judges.named import find_verifier
-from limner.judges.verifier import About, Judged
+from limner.judges.says import Says
+from limner.judges.verifier import About, Judged, Opinion, Together, unjudged
 from limner.models.echo import Echo
 from limner.parts import Image, Sample, Task, user
 from limner.world.detect import Detector, DetectorConfig
@@ -60,3 +61,63 @@ def test_unknown_judges_are_refused(name, said):
         find_verifier(name)
     with pytest.raises(ValueError, match="official"):
         find_verifier("scenes", official=True)
+
+
+class Fixed:
+    """Always the same opinion."""
+
+    def __init__(self, opinion, about=None):
+        self.opinion, self.about = opinion, about or About("fixed")
+
+    def __call__(self, question, samples):
+        return [self.opinion] * len(samples)
+
+
+def test_joined_verifiers_add_their_odds_and_leave_gaps_to_each_other():
+    two = Together((Fixed(Opinion(0.8, text="a")), Fixed(Opinion(0.5, text="b"), About("metric", metric="scenes"))))
+    (opinion,) = two("outcome", [Sample(Task((user("x"),)), ())])
+    assert opinion.yes == pytest.approx(0.8) and opinion.says and opinion.text == "a; b"
+    assert two.about.metric == "scenes" and two.about.name == "fixed and metric"
+    (opinion,) = Together((Fixed(Opinion(0.8)), Fixed(Opinion(0.8))))("outcome", [Sample(Task((user("x"),)), ())])
+    assert opinion.yes == pytest.approx(16 / 17)
+    (opinion,) = Together((Fixed(unjudged("late")), Fixed(Opinion(0.3))))("outcome", [Sample(Task((user("x"),)), ())])
+    assert opinion.yes == pytest.approx(0.3) and opinion.text == "late"
+    (opinion,) = Together((Fixed(unjudged("late")), Fixed(unjudged("lost"))))(
+        "outcome", [Sample(Task((user("x"),)), ())]
+    )
+    assert not opinion.judged and opinion.text == "late; lost"
+    (opinion,) = Together((Fixed(Opinion(1.0)), Fixed(Opinion(0.0))))("outcome", [Sample(Task((user("x"),)), ())])
+    assert opinion.yes == pytest.approx(0.5)  # certain both ways
+
+
+def test_names_are_joined_by_plus_but_not_inside_addresses_and_folders(tmp_path):
+    model = Echo()
+    joined = find_verifier("self+scenes", model).verifier
+    assert isinstance(joined, Together) and joined.about.metric == "scenes"
+    served = find_verifier("http://localhost:1/v1#qwen+vl").verifier
+    assert isinstance(served, Endpoint) and served.model == "qwen+vl"
+    folder = tmp_path / "a+b"
+    Echo().save(folder)
+    assert isinstance(find_verifier(str(folder)).verifier, Asked)
+    with pytest.raises(ValueError, match="no judge called ''"):
+        find_verifier("self+", model)
+
+
+def test_what_is_said_is_compared_with_what_was_asked():
+    from limner import load
+    from limner.world.draw import to_image
+    from limner.world.scene import arrange
+
+    model = load("tiny-show-o").model
+    shown = Image(to_image(arrange("copies", [("cat", "red")], "plain"), 128))
+    samples = [Sample(Task((user(text),)), (shown,), 0, 1.0) for text in ("one red cat", "two blue dogs", "what a day")]
+    right, wrong, unknown = find_verifier("says", model)("outcome", samples)
+    assert right.yes > 0.5 > wrong.yes and right.text == wrong.text == "one red cat, plain"
+    assert not unknown.judged and "says nothing that could be compared" in unknown.text
+    early = [Sample(Task((user("one red cat"),)), (shown,), 0, share) for share in (0.4, 0.6)]
+    assert [o.yes for o in find_verifier("says", model)("clarity", early)] == [0.0, 1.0]
+    assert isinstance(find_verifier("says:tiny-show-o").verifier, Says)
+    with pytest.raises(ValueError, match="give says:MODEL"):
+        find_verifier("says")
+    (lost,) = find_verifier("says", model)("outcome", [Sample(Task((user("one red cat"),)), ())])
+    assert not lost.judged and "there is no picture to describe" in lost.text

@@ -53,7 +53,7 @@ class Doubts:
 
     model: Model
     about: About = field(default_factory=lambda: About("the generator's doubts"))
-    draws: int = 2
+    draws: int = 1
     rows: int = 64
     clear_from: float = 0.5
     finished: Weights = FINISHED

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from limner import catalog
 from limner.judges.asked import Asked, read_about
-from limner.judges.verifier import About, Guarded, Judged, Verifier
+from limner.judges.verifier import About, Guarded, Judged, Together, Verifier
 
 if TYPE_CHECKING:
     from limner.models.base import Model
 
 KINDS = (
     "self (the generator, asked yes or no), doubts (what the generator and its codec find unlikely in a picture), "
+    "says or says:MODEL (what the generator, or another, says it sees, compared), "
     "scenes (the picture world's exact reader, for prompts with facts), detector or detector:FOLDER (a second, trained "
     "reader for the same), clip or clip:HUB_ID, llava:FOLDER (a released reward model), URL#MODEL (an endpoint), "
-    "reward:URL (a judge in another process, see limner judge serve), or a model's name or folder"
+    "reward:URL (a judge in another process, see limner judge serve), or a model's name or folder; A+B asks both and "
+    "adds their log-odds"
 )
 REWARD = "reward:"
 SCENES = "scenes"  # the metric of the picture world
@@ -28,7 +30,14 @@ def find_verifier(name: str, model: Model | None = None, *, official: bool = Fal
 
     Raises ValueError for what cannot be found or loaded.
     """
-    return Guarded(_find(name, model, official, device))
+    found = [Guarded(_find(each, model, official, device)) for each in _several(name)]
+    return found[0] if len(found) == 1 else Guarded(Together(tuple(found)))
+
+
+def _several(name: str) -> list[str]:
+    """The verifiers that a name joins by +; addresses and folders may have one of their own."""
+    whole = name.startswith((REWARD, "http://", "https://")) or Path(name).expanduser().exists()
+    return [name] if whole else name.split("+")
 
 
 def _find(name: str, model: Model | None, official: bool, device: str) -> Verifier:
@@ -38,6 +47,15 @@ def _find(name: str, model: Model | None, official: bool, device: str) -> Verifi
         if model is None:
             raise ValueError("the verifier self is the generator, and there is none here; name another one")
         return Asked(model, about=About("the generator itself"))
+    if name == "says" or name.startswith("says:"):
+        from limner.judges.says import Says
+
+        other = name.partition(":")[2]
+        if not other and model is None:
+            raise ValueError("says is what the generator says, and there is none here; give says:MODEL")
+        describes = catalog.load_model(other, device=device) if other else model
+        assert describes is not None
+        return Says(describes, About(f"what {other or 'the generator'} says"))
     if name == "doubts":
         from limner.judges.doubts import Doubts
 

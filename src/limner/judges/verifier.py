@@ -98,6 +98,47 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Together:
+    """Several verifiers as one: their log-odds are added, as if each had seen something else, and their texts joined.
+    What one of them cannot judge is left to the others."""
+
+    verifiers: tuple[Verifier, ...]
+
+    @property
+    def about(self) -> About:
+        """All of them: a metric or a source of prompts that any of them has."""
+        every = [each.about for each in self.verifiers]
+        metric = next((about.metric for about in every if about.metric), "")
+        prompts = next((about.prompts for about in every if about.prompts), "")
+        return About(" and ".join(about.name for about in every), metric, prompts)
+
+    def reads_codes(self, model: Any) -> bool:
+        """Whether all of them need nothing of this generator's pictures but their codes."""
+        readers = [getattr(each, "reads_codes", None) for each in self.verifiers]
+        return all(reads is not None and bool(reads(model)) for reads in readers)
+
+    def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
+        return [_joined(some) for some in zip(*(each(question, samples) for each in self.verifiers), strict=True)]
+
+
+def _joined(opinions: Sequence[Opinion]) -> Opinion:
+    text = "; ".join(opinion.text for opinion in opinions if opinion.text)
+    chances = [opinion.yes for opinion in opinions if opinion.yes is not None]
+    if not chances:
+        return unjudged(text)
+    return Opinion(_chance(sum(map(_odds, chances))), text=text)
+
+
+def _odds(chance: float) -> float:
+    inside = min(max(chance, 1e-9), 1 - 1e-9)
+    return math.log(inside / (1 - inside))
+
+
+def _chance(odds: float) -> float:
+    return 1 / (1 + math.exp(-odds))
+
+
+@dataclass(frozen=True)
 class Guarded:
     """A verifier whose failures are answers: what it raises, opinions that are missing, and numbers that are none leave
     candidates unjudged, with the reason."""

@@ -445,7 +445,7 @@ def tiny_editing_two(start: Path = EDITING, cache: Path | None = KEPT, pool: int
         lambda: _began(start, "editing"),
         objective=decoder_objective("editing", SIZE, 32, Cache(cache), flat=True),
         batches=each_step(partial(from_pool, _harder, pool)),
-        steps=1100,
+        steps=2100,
         lr=1.5e-3,
         batch_size=64,
         settings={"start": start.parent.name, "pool": pool, "flat": True},
