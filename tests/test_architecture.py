@@ -231,7 +231,8 @@ def test_files_and_package_stay_small():
     # two readers compared, questions asked after a thought, groups that teach nothing left out: 60 lines of it
     # steppers that share the server's rows, riddles in which a number decides: 60 lines of it
     # what a family makes of a complete picture, in Python and on the server: 10 lines of it
-    assert 0 < sum(shared) <= 24_120
+    # verifiers that need no training: a generator's doubts, what a model says, several as one: 240 lines of it
+    assert 0 < sum(shared) <= 24_360
 
 
 def test_no_file_is_a_drawer_for_everything():
