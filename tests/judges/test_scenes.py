@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from limner.judges.scenes import agreement, planned, read_content, remembering, scene_judge
+from limner.judges.scenes import agreement, facts_of, planned, read_content, remembering, scene_judge
 from limner.parts import Image, Sample, Task, Thinking, user
 from limner.world import lessons, say
 from limner.world.content import Content, copies
@@ -86,3 +86,15 @@ def test_equal_pictures_are_read_once_and_others_apart():
     assert once(cat) == once(cat.copy()) == read_content(cat)
     assert once(dog) == read_content(dog)
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("words", ["a red cat", "one red cat", "a red cat, snow", "one red cat, snow"])
+def test_one_thing_is_asked_for_as_people_write_it_and_as_plans_do(words):
+    wanted = {"include": [{"kind": "cat", "colour": "red", "count": 1}]}
+    assert facts_of(words) == (wanted | {"background": "snow"} if "snow" in words else wanted)
+
+
+def test_words_that_say_no_plan_have_no_facts():
+    assert facts_of("a red") is None and facts_of("an answer") is None and facts_of("a red cat and a blue dog") is None
+    assert facts_of("an orange dog") == {"include": [{"kind": "dog", "colour": "orange", "count": 1}]}
+    assert facts_of("a red cat left of a blue dog")["relation"] == [{"a": 0, "b": 1, "is": "left of"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -119,9 +120,11 @@ _RELATIONS = {"row": "left of", "column": "above"}
 
 def facts_of(words: str) -> dict[str, Any] | None:
     """What a prompt in the words of a plan asks for, with or without its background; None for any other prompt."""
-    content = read_plan(words)
+    # plans write "one red cat", where people write "a red cat"; between several things plans have "a" too
+    single = re.sub(r"^an? ", "one ", words)
+    content = read_plan(words) or read_plan(single)
     facts: dict[str, Any] = {} if content is None else {"background": content.background}
-    content = content or read_plan(f"{words}, plain")
+    content = content or read_plan(f"{words}, plain") or read_plan(f"{single}, plain")
     if content is None or content.layout == "other":
         return None
     things = content.things
