@@ -3,15 +3,18 @@
 import pytest
 from PIL import Image as pil
 
+import limner
 from limner.judges.asked import Asked, Wording, save_about
 from limner.judges.clip import CLIP
 from limner.judges.endpoint import Endpoint
 from limner.judges.named import find_verifier
 from limner.judges.says import Says
-from limner.judges.verifier import About, Judged, Opinion, Together, unjudged
+from limner.judges.verifier import About, Judged, Opinion, Together, coincidence, unjudged
 from limner.models.echo import Echo
 from limner.parts import Image, Sample, Task, user
 from limner.world.detect import Detector, DetectorConfig
+from limner.world.draw import to_image
+from limner.world.scene import arrange
 
 
 def test_names_lead_to_verifiers():
@@ -73,21 +76,30 @@ class Fixed:
         return [self.opinion] * len(samples)
 
 
-def test_joined_verifiers_add_their_odds_and_leave_gaps_to_each_other():
+SAMPLE = Sample(Task((user("x"),)), ())
+
+
+def test_joined_verifiers_add_their_odds_and_judge_nothing_that_one_of_them_cannot():
     two = Together((Fixed(Opinion(0.8, text="a")), Fixed(Opinion(0.5, text="b"), About("metric", metric="scenes"))))
-    (opinion,) = two("outcome", [Sample(Task((user("x"),)), ())])
+    (opinion,) = two("outcome", [SAMPLE])
     assert opinion.yes == pytest.approx(0.8) and opinion.says and opinion.text == "a; b"
     assert two.about.metric == "scenes" and two.about.name == "fixed and metric"
-    (opinion,) = Together((Fixed(Opinion(0.8)), Fixed(Opinion(0.8))))("outcome", [Sample(Task((user("x"),)), ())])
+    (opinion,) = Together((Fixed(Opinion(0.8)), Fixed(Opinion(0.8))))("outcome", [SAMPLE])
     assert opinion.yes == pytest.approx(16 / 17)
-    (opinion,) = Together((Fixed(unjudged("late")), Fixed(Opinion(0.3))))("outcome", [Sample(Task((user("x"),)), ())])
-    assert opinion.yes == pytest.approx(0.3) and opinion.text == "late"
-    (opinion,) = Together((Fixed(unjudged("late")), Fixed(unjudged("lost"))))(
-        "outcome", [Sample(Task((user("x"),)), ())]
-    )
+    # odds of one look less would not compare with the other candidates': not judged, and it is said why
+    (opinion,) = Together((Fixed(unjudged("late")), Fixed(Opinion(0.3, text="fine"))))("outcome", [SAMPLE])
+    assert not opinion.judged and opinion.text == "late"
+    (opinion,) = Together((Fixed(unjudged("late")), Fixed(unjudged("lost"))))("outcome", [SAMPLE])
     assert not opinion.judged and opinion.text == "late; lost"
-    (opinion,) = Together((Fixed(Opinion(1.0)), Fixed(Opinion(0.0))))("outcome", [Sample(Task((user("x"),)), ())])
+    (opinion,) = Together((Fixed(Opinion(1.0)), Fixed(Opinion(0.0))))("outcome", [SAMPLE])
     assert opinion.yes == pytest.approx(0.5)  # certain both ways
+
+
+def test_every_metric_of_joined_verifiers_is_warned_of():
+    about = find_verifier("detector+scenes").about
+    assert "metric itself (scenes)" in coincidence(about, "scenes", "world")
+    assert "metric itself (detector)" in coincidence(about, "detector", "world")
+    assert not coincidence(about, "clip", "world") and not coincidence(About("none"), "", "")
 
 
 def test_names_are_joined_by_plus_but_not_inside_addresses_and_folders(tmp_path):
@@ -99,16 +111,13 @@ def test_names_are_joined_by_plus_but_not_inside_addresses_and_folders(tmp_path)
     folder = tmp_path / "a+b"
     Echo().save(folder)
     assert isinstance(find_verifier(str(folder)).verifier, Asked)
+    assert isinstance(find_verifier(f"says:{folder}").verifier, Says)
     with pytest.raises(ValueError, match="no judge called ''"):
         find_verifier("self+", model)
 
 
 def test_what_is_said_is_compared_with_what_was_asked():
-    from limner import load
-    from limner.world.draw import to_image
-    from limner.world.scene import arrange
-
-    model = load("tiny-show-o").model
+    model = limner.load("tiny-show-o").model
     shown = Image(to_image(arrange("copies", [("cat", "red")], "plain"), 128))
     samples = [Sample(Task((user(text),)), (shown,), 0, 1.0) for text in ("one red cat", "two blue dogs", "what a day")]
     right, wrong, unknown = find_verifier("says", model)("outcome", samples)

@@ -20,8 +20,9 @@ _WAY = (
     "does not fit; oracle, random, none: what knowing everything, or nothing, is worth; survey: asks everything."
 )
 _JUDGE = (
-    "Who judges: self (the generator, asked), doubts (what it finds unlikely), scenes (exact, for prompts such as "
-    "'three red apples'), clip, llava:FOLDER, URL#MODEL, reward:URL, or a model's name or folder."
+    "Who judges: self (the generator, asked), doubts (what it finds unlikely), says (what it sees, compared), scenes "
+    "(exact, for prompts such as 'three red apples'), clip, llava:FOLDER, URL#MODEL, reward:URL, or a model's name or "
+    "folder; A+B asks both."
 )
 Ways = Annotated[Way | None, tyro.conf.arg(metavar="WAY", help=_WAY, help_behavior_hint="(default: no choosing)")]
 Judge = Annotated[str, tyro.conf.arg(metavar="JUDGE", help=_JUDGE)]

@@ -36,7 +36,8 @@ def find_verifier(name: str, model: Model | None = None, *, official: bool = Fal
 
 def _several(name: str) -> list[str]:
     """The verifiers that a name joins by +; addresses and folders may have one of their own."""
-    whole = name.startswith((REWARD, "http://", "https://")) or Path(name).expanduser().exists()
+    folders = [Path(text).expanduser() for text in (name, name.partition(":")[2]) if text]
+    whole = name.startswith((REWARD, "http://", "https://")) or any(folder.exists() for folder in folders)
     return [name] if whole else name.split("+")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from limner.judges.asked import asked_for
 from limner.judges.scenes import facts_of
-from limner.judges.verifier import About, Opinion, Question, unjudged
+from limner.judges.verifier import About, Opinion, Question, clear_from, unjudged
 from limner.models.base import Model
 from limner.parts import Image, Sample, Task, user
 from limner.turn import rollout
@@ -34,15 +34,13 @@ class Says:
 
     def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
         if question == "clarity":
-            return [Opinion(float(sample.progress >= self.clear_from)) for sample in samples]
+            return clear_from(self.clear_from, samples)
         found = [unjudged("the prompt says nothing that could be compared; ask another judge")] * len(samples)
-        facts = [dict(sample.task.facts) or facts_of(asked_for(sample)) for sample in samples]
+        facts = [dict(sample.task.facts) or facts_of(asked_for(sample)) or {} for sample in samples]
         places = [i for i, known in enumerate(facts) if known]
         for i, text in zip(places, self.descriptions([samples[i] for i in places]), strict=True):
             content = say.read_plan(text)
-            known = facts[i]
-            assert known is not None
-            good = content is not None and content.layout != "other" and facts_hold(known, content)[0]
+            good = content is not None and content.layout != "other" and facts_hold(facts[i], content)[0]
             found[i] = Opinion(SURE if good else UNSURE, text=text)
         return found
 

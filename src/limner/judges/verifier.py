@@ -20,6 +20,7 @@ from limner.judges.base import Judge
 from limner.parts import Sample
 
 Question = Literal["clarity", "potential", "step", "outcome", "reflection"]
+JOIN = "+"  # between the metrics, and the sources of prompts, of verifiers that are asked together
 QUESTIONS: tuple[Question, ...] = ("clarity", "potential", "step", "outcome", "reflection")
 
 
@@ -73,6 +74,11 @@ class Verifier(Protocol):
         ...
 
 
+def clear_from(share: float, samples: Sequence[Sample]) -> list[Opinion]:
+    """Clarity by the share of the steps that were taken, for verifiers that do not look for it."""
+    return [Opinion(float(sample.progress >= share)) for sample in samples]
+
+
 @dataclass(frozen=True)
 class Judged:
     """A judge of whole pictures as a verifier: half-made ones are judged as they stand, from the share ``clear_from``
@@ -85,7 +91,7 @@ class Judged:
 
     def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
         if question == "clarity":
-            return [Opinion(float(sample.progress >= self.clear_from)) for sample in samples]
+            return clear_from(self.clear_from, samples)
         verdicts = self.judge(samples)
         if len(verdicts) != len(samples):
             raise ValueError(f"the judge gave {len(verdicts)} verdicts for {len(samples)} samples")
@@ -100,16 +106,16 @@ class Judged:
 @dataclass(frozen=True)
 class Together:
     """Several verifiers as one: their log-odds are added, as if each had seen something else, and their texts joined.
-    What one of them cannot judge is left to the others."""
+    What one of them cannot judge is not judged: odds of fewer looks would not compare with the others'."""
 
     verifiers: tuple[Verifier, ...]
 
     @property
     def about(self) -> About:
-        """All of them: a metric or a source of prompts that any of them has."""
+        """All of them, with every metric and every source of prompts that any of them has."""
         every = [each.about for each in self.verifiers]
-        metric = next((about.metric for about in every if about.metric), "")
-        prompts = next((about.prompts for about in every if about.prompts), "")
+        metric = JOIN.join(dict.fromkeys(about.metric for about in every if about.metric))
+        prompts = JOIN.join(dict.fromkeys(about.prompts for about in every if about.prompts))
         return About(" and ".join(about.name for about in every), metric, prompts)
 
     def reads_codes(self, model: Any) -> bool:
@@ -122,11 +128,11 @@ class Together:
 
 
 def _joined(opinions: Sequence[Opinion]) -> Opinion:
-    text = "; ".join(opinion.text for opinion in opinions if opinion.text)
-    chances = [opinion.yes for opinion in opinions if opinion.yes is not None]
-    if not chances:
+    lost = [opinion for opinion in opinions if opinion.yes is None]
+    text = "; ".join(opinion.text for opinion in lost or opinions if opinion.text)
+    if lost:
         return unjudged(text)
-    return Opinion(_chance(sum(map(_odds, chances))), text=text)
+    return Opinion(chance_of(sum(_odds(opinion.yes) for opinion in opinions if opinion.yes is not None)), text=text)
 
 
 def _odds(chance: float) -> float:
@@ -134,7 +140,8 @@ def _odds(chance: float) -> float:
     return math.log(inside / (1 - inside))
 
 
-def _chance(odds: float) -> float:
+def chance_of(odds: float) -> float:
+    """The probability of log-odds."""
     return 1 / (1 + math.exp(-odds))
 
 
@@ -177,9 +184,9 @@ def coincidence(about: About, metric: str, prompts: str) -> str:
     ``metric`` names the judge that measures, ``prompts`` the source of the test prompts.
     """
     same = []
-    if about.metric and about.metric == metric:
+    if metric and metric in about.metric.split(JOIN):
         same.append(f"its answers come from the metric itself ({metric})")
-    if about.prompts and about.prompts == prompts:
+    if prompts and prompts in about.prompts.split(JOIN):
         same.append(f"it was trained on prompts of the same source ({prompts})")
     if not same:
         return ""
