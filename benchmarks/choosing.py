@@ -36,6 +36,7 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=3, help="chosen pictures a prompt")
     arguments.add_argument("--groups", nargs="*", default=list(lessons.EXPLICIT))
     arguments.add_argument("--begin", type=float, default=0.25, help="share of the steps after which looking begins")
+    arguments.add_argument("--until", type=float, default=1.0, help="share of the steps after which it ends")
     arguments.add_argument("-o", "--out", type=Path, default=Path("out/choosing"))
     given = arguments.parse_args()
     torch.set_num_threads(1)
@@ -55,7 +56,7 @@ def main() -> None:
         trial = Trial(f"{text}, judged by {given.judge}", tuple(given.groups), "new_compositions", given.prompts,
                       given.seeds)  # fmt: skip
         plan = model.plan(("image",))
-        recorded = record(model, plan, verifier, trial, given.n, given.out / name, begin=given.begin)
+        recorded = record(model, plan, verifier, trial, given.n, given.out / name, begin=given.begin, until=given.until)
         found[name] = worth(recorded, numbers=numbers)
         base = found[name][0].success.mean if base is None else base
         for row in found[name]:

@@ -74,8 +74,8 @@ def test_codes_alone_are_enough_and_pixels_alone_too(model, drawn):
     assert all(0 < opinion.yes < 1 for opinion in Doubts(model)("outcome", shown))
 
 
-def test_half_made_pictures_have_weights_of_their_own_and_are_clear_from_half_of_the_steps(model, drawn):
-    early, late = ([replace(s, progress=share) for s in drawn] for share in (0.4, 0.6))
+def test_half_made_pictures_have_weights_of_their_own_and_are_clear_from_a_quarter_of_the_steps(model, drawn):
+    early, late = ([replace(s, progress=share) for s in drawn] for share in (0.2, 0.3))
     doubts = Doubts(model, half_made=Weights(0.0, 0.0, 0.0))
     assert [o.yes for o in doubts("clarity", early)] == [0.0] * 4
     assert [o.yes for o in doubts("clarity", late)] == [1.0] * 4
@@ -85,7 +85,7 @@ def test_half_made_pictures_have_weights_of_their_own_and_are_clear_from_half_of
 
 def test_policies_choose_by_doubts(model):
     plan = tuple(replace(ask, steps=4) for ask in model.plan(("image",)))
-    for policy in (orm(), parm(begin=0.5, most=2)):
+    for policy in (orm(), parm(begin=0.5, within=0.6, fewest=2)):
         jobs = jobs_of([Task((user("a red cat"),))], 3, [0])
         (found,) = Searcher(model, plan, find_verifier("doubts", model), policy, ledger=Ledger()).run(jobs)
         assert found.sample.image is not None and found.choice.path in (0, 1, 2)

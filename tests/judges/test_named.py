@@ -123,7 +123,7 @@ def test_what_is_said_is_compared_with_what_was_asked():
     right, wrong, unknown = find_verifier("says", model)("outcome", samples)
     assert right.yes > 0.5 > wrong.yes and right.text == wrong.text == "one red cat, plain"
     assert not unknown.judged and "says nothing that could be compared" in unknown.text
-    early = [Sample(Task((user("one red cat"),)), (shown,), 0, share) for share in (0.4, 0.6)]
+    early = [Sample(Task((user("one red cat"),)), (shown,), 0, share) for share in (0.2, 0.3)]
     assert [o.yes for o in find_verifier("says", model)("clarity", early)] == [0.0, 1.0]
     assert isinstance(find_verifier("says:tiny-show-o").verifier, Says)
     with pytest.raises(ValueError, match="give says:MODEL"):

@@ -82,12 +82,14 @@ def record(
     out: Path,
     *,
     begin: float = 0.0,
+    until: float = 1.0,
     rows: int = 64,
     batch: int = 64,
 ) -> Recorded:
     """Make and look at all candidates, and find out which are right. Goes on where it was stopped; what was recorded
-    stands in ``out``. ``verifier`` answers clarity, potential and outcome, from the share ``begin`` of the steps on."""
-    report = evaluate(model, plan, verifier, method("survey", n, begin=begin), trial, out=out, rows=rows)
+    stands in ``out``. ``verifier`` answers clarity and potential between the shares ``begin`` and ``until`` of the steps,
+    and outcome."""
+    report = evaluate(model, plan, verifier, method("survey", n, begin=begin, until=until), trial, out=out, rows=rows)
     events = read_trace(Path(out) / "trace.jsonl")
     path = Path(out) / "fates.json"
     if path.exists():

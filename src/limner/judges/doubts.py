@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limner.judges.verifier import About, Opinion, Question, chance_of, clear_from
+from limner.judges.verifier import EARLY, About, Opinion, Question, chance_of, clear_from
 from limner.models.base import Model
 from limner.parts import Ask, Image, Sample
 from limner.process.base import Draw
@@ -55,7 +55,7 @@ class Doubts:
     about: About = field(default_factory=lambda: About("the generator's doubts"))
     draws: int = 1
     rows: int = 64
-    clear_from: float = 0.5
+    clear_from: float = EARLY
     finished: Weights = FINISHED
     half_made: Weights = HALF_MADE
 

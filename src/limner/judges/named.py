@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from limner import catalog
 from limner.judges.asked import Asked, read_about
-from limner.judges.verifier import About, Guarded, Judged, Together, Verifier
+from limner.judges.verifier import EARLY, About, Guarded, Judged, Together, Verifier
 
 if TYPE_CHECKING:
     from limner.models.base import Model
@@ -23,6 +23,7 @@ KINDS = (
 REWARD = "reward:"
 SCENES = "scenes"  # the metric of the picture world
 DETECTOR = "detector"  # the second reader of the picture world
+CHANCES = (0.16, 0.92)  # how often pictures of tiny-show-o are right that the detector finds wrong, and right
 
 
 def find_verifier(name: str, model: Model | None = None, *, official: bool = False, device: str = "cpu") -> Verifier:
@@ -72,7 +73,7 @@ def _find(name: str, model: Model | None, official: bool, device: str) -> Verifi
 
         other = name.partition(":")[2]
         reader = detected(Path(other).expanduser() if other else None)
-        return Judged(scene_judge(reader), About("the picture world's detector", metric=DETECTOR))
+        return Judged(scene_judge(reader), About("the picture world's detector", metric=DETECTOR), EARLY, chances=CHANCES)
     if name == "clip" or name.startswith("clip:"):
         from limner.judges.clip import CLIP, clip_scorer, fits
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from limner.judges.asked import asked_for
 from limner.judges.scenes import facts_of
-from limner.judges.verifier import About, Opinion, Question, clear_from, unjudged
+from limner.judges.verifier import EARLY, About, Opinion, Question, clear_from, unjudged
 from limner.models.base import Model
 from limner.parts import Image, Sample, Task, user
 from limner.turn import rollout
@@ -29,7 +29,7 @@ class Says:
     model: Model
     about: About = field(default_factory=lambda: About("a model that says what it sees"))
     asked: str = say.CAPTION_QUESTIONS[0]
-    clear_from: float = 0.5
+    clear_from: float = EARLY
     rows: int = 64
 
     def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:

@@ -74,6 +74,9 @@ class Verifier(Protocol):
         ...
 
 
+EARLY = 0.25  # pictures of small generators are nearly decided by then: a look tells as much as one at half of the steps
+
+
 def clear_from(share: float, samples: Sequence[Sample]) -> list[Opinion]:
     """Clarity by the share of the steps that were taken, for verifiers that do not look for it."""
     return [Opinion(float(sample.progress >= share)) for sample in samples]
@@ -82,23 +85,26 @@ def clear_from(share: float, samples: Sequence[Sample]) -> list[Opinion]:
 @dataclass(frozen=True)
 class Judged:
     """A judge of whole pictures as a verifier: half-made ones are judged as they stand, from the share ``clear_from``
-    of the steps on. A score of at least ``threshold`` is a yes, and the judge's reason is the critique."""
+    of the steps on. A score of at least ``threshold`` is a yes, and the judge's reason is the critique. ``chances`` are
+    the probabilities of yes that scores of 0 and 1 stand for, where a judge's word is known to be worth less."""
 
     judge: Judge
     about: About = field(default_factory=lambda: About("a judge"))
     clear_from: float = 0.5
     threshold: float = 0.5
+    chances: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, question: Question, samples: Sequence[Sample]) -> list[Opinion]:
         if question == "clarity":
             return clear_from(self.clear_from, samples)
+        low, high = self.chances
         verdicts = self.judge(samples)
         if len(verdicts) != len(samples):
             raise ValueError(f"the judge gave {len(verdicts)} verdicts for {len(samples)} samples")
         return [
             unjudged(v.why or "the judge gave no score")
             if v.score is None
-            else Opinion(v.score, says=v.score >= self.threshold, text=v.why)
+            else Opinion(low + (high - low) * v.score, says=v.score >= self.threshold, text=v.why)
             for v in verdicts
         ]
 

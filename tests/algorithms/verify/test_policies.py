@@ -169,7 +169,7 @@ def test_a_survey_asks_everything_at_every_step():
 def test_at_most_so_many_of_the_promising_go_on_those_of_the_highest_potential():
     potential = [0.6, 0.9, 0.2, 0.8, 0.9, 0.7]
     table = Scripted(lambda q, path, step: Opinion(float(step >= 2) if q == "clarity" else potential[path]))
-    choice = play(parm(most=3), table, 6, 5)
+    choice = play(parm(within=0.72, fewest=1), table, 6, 5)  # 12 of 21 steps are taken: 9 are left for 3 each
     assert table.step == {0: 2, 1: 5, 2: 2, 3: 5, 4: 5, 5: 2} and choice.path == 1
     asked = [path for question, path, _ in table.calls if question == "outcome"]
     assert asked == [1, 3, 4]
@@ -180,8 +180,16 @@ def test_a_path_that_becomes_promising_late_takes_the_place_of_a_worse_one():
         return Opinion(float(step >= 2 + path) if question == "clarity" else 0.6 + 0.1 * path)
 
     table = Scripted(answers)
-    choice = play(parm(most=1), table, 3, 6)
+    choice = play(parm(within=0.1, fewest=1), table, 3, 6)
     assert choice.path == 2 and table.step == {0: 3, 1: 4, 2: 6}
+
+
+def test_the_sooner_pictures_are_clear_the_more_of_them_are_finished():
+    for first, finished in ((1, 11), (3, 9), (6, 4), (9, 4)):
+        table = Scripted(lambda q, path, step, first=first: Opinion(float(step >= first)))
+        play(parm(within=0.6), table, 20, 12)
+        assert list(table.step.values()).count(12) == finished
+        assert table.rows <= 0.6 * 20 * 12 or finished == 4
 
 
 def test_without_a_limit_all_of_the_promising_go_on_as_in_the_paper():

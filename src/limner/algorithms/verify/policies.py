@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from limner.judges.verifier import Opinion, Question
 
 Paths = tuple[int, ...]
+FEWEST = 4  # so many promising candidates are finished however few steps are left
 
 
 @dataclass(frozen=True)
@@ -137,15 +138,15 @@ def prm() -> Policy:
     return Policy("prm", search, ("step",), branches=True)
 
 
-def survey(begin: float = 0.0) -> Policy:
-    """Asks everything at every step from the share ``begin`` of the steps on, and chooses as ``orm``: its trace serves
-    every policy that does not branch, and asks no earlier."""
+def survey(begin: float = 0.0, until: float = 1.0) -> Policy:
+    """Asks everything at every step between the shares ``begin`` and ``until`` of the steps, and chooses as ``orm``:
+    its trace serves every policy that does not branch, and asks neither earlier nor later."""
 
     def search(n: int, steps: int, seed: int) -> Search:
-        paths, first = tuple(range(n)), _first(begin, steps)
+        paths, first, last = tuple(range(n)), _first(begin, steps), _first(until, steps)
         for step in range(1, steps + 1):
             yield Go(paths)
-            if step >= first:
+            if first <= step <= last:
                 yield Look("clarity", paths)
                 yield Look("potential", paths)
         opinions = yield Look("outcome", paths)
@@ -174,7 +175,8 @@ def parm(
     merged: bool = False,
     clear: float = 0.5,
     promising: float = 0.5,
-    most: int = 0,
+    within: float = 0.0,
+    fewest: int = FEWEST,
 ) -> Policy:
     """Clarity, potential, then the best outcome among the promising (section 3.3).
 
@@ -182,8 +184,8 @@ def parm(
     then once for its potential. A path without potential stops there; where none is promising, the one least certain
     to fail is finished. ``clear`` and ``promising`` are the probabilities of yes that pass. What could not be judged
     is neither clear nor rejected, and ranks as even odds. ``merged`` asks for the outcome of a single survivor too.
-    ``most`` above 0 lets at most so many of the promising go on, those of the highest potential, the first among
-    equals; the paper lets all.
+    ``within`` above 0 lets only as many of the promising go on as can be finished within that share of the steps that
+    finishing all would take, or ``fewest``: those of the highest potential, the first among equals. The paper lets all.
 
     ``official``: path after path, none stopped, answers count as said, temperature never reset.
     """
@@ -202,12 +204,14 @@ def parm(
                 asked = tuple(i for i in alive if not known[i].clear) if step >= first else ()
                 if asked:
                     yield from _ask(known, asked, official, clear, promising)
-                if most and not official:
+                if within and step < steps and not official:
                     hopeful = sorted((i for i in run if known[i].promising), key=lambda i: (known[i].no, i))
-                    for i in hopeful[most:]:
+                    left = within * n * steps - sum(path.step for path in known)
+                    outdone = hopeful[max(fewest, int(left / (steps - step) + 1e-9)) :]
+                    for i in outdone:
                         known[i].promising = False
-                    if hopeful[most:]:
-                        yield Note(dict.fromkeys(hopeful[most:], "outdone"))
+                    if outdone:
+                        yield Note(dict.fromkeys(outdone, "outdone"))
                 if not official:
                     alive = tuple(i for i in alive if known[i].promising is not False)
         survivors = tuple(i for i in range(n) if known[i].promising)

@@ -20,7 +20,7 @@ from limner.parts import Conversation, Image, Plan, assistant, user
 
 METHODS = ("none", "random", "oracle", "orm", "prm", "parm", "parm++", "survey")
 ROUNDS = 3
-FEWEST, SHARE = 4, 5  # PARM finishes at most a fifth of the candidates, but four if so many are promising
+WITHIN = 0.6  # share of the steps of best-of-N that PARM may take
 Again = Callable[[Conversation, Image, str], Conversation]
 
 
@@ -47,21 +47,22 @@ class Method:
             raise ValueError(f"budget={self.budget} must be a number of seconds above 0")
 
 
-def method(name: str, n: int, budget: float | None = None, *, begin: float = 0.0, official: bool = False) -> Method:
+def method(
+    name: str, n: int, budget: float | None = None, *, begin: float = 0.0, until: float = 1.0, official: bool = False
+) -> Method:
     """A method by its name. "oracle" is "orm" with a verifier that knows; "parm++" is PARM with three rounds.
 
-    ``begin`` (also of "survey") and ``official`` are PARM's (``policies.parm``), which finishes at most a fifth of all
-    candidates, or four; ValueError for a name that is not in ``METHODS``.
+    ``begin`` (also of "survey") and ``official`` are PARM's (``policies.parm``), which takes at most ``WITHIN`` of the
+    steps of best-of-N; ``until`` is of "survey". ValueError for a name that is not in ``METHODS``.
     """
-    most = max(FEWEST, n // SHARE)
     made: dict[str, Callable[[], Policy]] = {
         "none": none,
         "random": chance,
         "oracle": lambda: orm("oracle"),
         "orm": lambda: orm(official=official),
         "prm": prm,
-        "parm": lambda: parm(begin=begin, official=official, merged=budget is not None, most=most),
-        "survey": lambda: survey(begin),
+        "parm": lambda: parm(begin=begin, official=official, merged=budget is not None, within=WITHIN),
+        "survey": lambda: survey(begin, until),
     }
     made["parm++"] = made["parm"]
     if name not in made:
