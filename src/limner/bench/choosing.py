@@ -87,8 +87,8 @@ def record(
     batch: int = 64,
 ) -> Recorded:
     """Make and look at all candidates, and find out which are right. Goes on where it was stopped; what was recorded
-    stands in ``out``. ``verifier`` answers clarity and potential between the shares ``begin`` and ``until`` of the steps,
-    and outcome."""
+    stands in ``out``. ``verifier`` answers clarity and potential between the shares ``begin`` and ``until`` of the
+    steps, and outcome."""
     report = evaluate(model, plan, verifier, method("survey", n, begin=begin, until=until), trial, out=out, rows=rows)
     events = read_trace(Path(out) / "trace.jsonl")
     path = Path(out) / "fates.json"

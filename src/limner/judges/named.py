@@ -73,7 +73,9 @@ def _find(name: str, model: Model | None, official: bool, device: str) -> Verifi
 
         other = name.partition(":")[2]
         reader = detected(Path(other).expanduser() if other else None)
-        return Judged(scene_judge(reader), About("the picture world's detector", metric=DETECTOR), EARLY, chances=CHANCES)
+        return Judged(
+            scene_judge(reader), About("the picture world's detector", metric=DETECTOR), EARLY, chances=CHANCES
+        )
     if name == "clip" or name.startswith("clip:"):
         from limner.judges.clip import CLIP, clip_scorer, fits
 

@@ -74,7 +74,9 @@ class Verifier(Protocol):
         ...
 
 
-EARLY = 0.25  # pictures of small generators are nearly decided by then: a look tells as much as one at half of the steps
+EARLY = (
+    0.25  # pictures of small generators are nearly decided by then: a look tells as much as one at half of the steps
+)
 
 
 def clear_from(share: float, samples: Sequence[Sample]) -> list[Opinion]:

@@ -37,9 +37,9 @@ ALIGNED = DpoSettings(beta=0.1, draws=1, sft=1.0, kinds=("image",))
 
 @dataclass(frozen=True)
 class Rounds:
-    """What a series is made of: prompts a round and their groups, how they are mined and in how many steps pictures are
-    drawn for that (0: the model's own), updates and rate of each alignment, the judge of the pairs, and a verifier that
-    guides ("": none)."""
+    """What a series is made of: prompts a round and their groups, how they are mined, in how many steps pictures are
+    drawn to be judged (0: the model's own), updates and rate of each alignment, the judge of the pairs, and a verifier
+    that guides ("": none)."""
 
     prompts: int = 900
     groups: tuple[str, ...] = lessons.SEVERAL  # a generator hardly fails at the others
@@ -54,8 +54,8 @@ class Rounds:
     seed: int = 0
 
 
-def _plan(model: Model) -> Plan:
-    return model.plan(("image",))
+def _plan(model: Model, rounds: Rounds) -> Plan:
+    return tuple(replace(ask, steps=rounds.drawn_in) for ask in model.plan(("image",)))
 
 
 def tiny_dpo(
@@ -83,7 +83,10 @@ def tiny_dpo(
     def verifier() -> Verifier:
         return find_verifier(rounds.guide)
 
-    objective: Callable[..., Any] = guided_align(verifier, "policy", _plan) if rounds.guide else align
+    def plan(model: Model) -> Plan:
+        return _plan(model, rounds)
+
+    objective: Callable[..., Any] = guided_align(verifier, "policy", plan) if rounds.guide else align
     return Run(
         name="cot.tiny_dpo",
         build=build,
@@ -127,8 +130,7 @@ def iterative_dpo(
             how = replace(rounds.mining, seed=rounds.mining.seed + round_)
             judge = by_verifier(find_verifier(rounds.judge, model))
             label = f"{present.parent.parent.name}/{present.name}, judged by {rounds.judge}"
-            plan = tuple(replace(ask, steps=rounds.drawn_in) for ask in _plan(model))
-            found = mine(model, tasks, plan, judge, how, place / "pairs", label=label)
+            found = mine(model, tasks, _plan(model, rounds), judge, how, place / "pairs", label=label)
             told(f"round {round_}: {len(found)} pairs of {len(tasks)} prompts")
             run = tiny_dpo(present, place / "pairs" / "pairs.jsonl", rounds)
             fit(change(replace(run, name="cot.iterative_dpo")), place / "run", progress=progress)

@@ -21,6 +21,7 @@ from limner.parts import Conversation, Image, Plan, assistant, user
 METHODS = ("none", "random", "oracle", "orm", "prm", "parm", "parm++", "survey")
 ROUNDS = 3
 WITHIN = 0.6  # share of the steps of best-of-N that PARM may take
+PROMISING = 0.1  # an early look is seldom sure: what it ranks low is outdone, and only what it excludes is rejected
 Again = Callable[[Conversation, Image, str], Conversation]
 
 
@@ -61,7 +62,9 @@ def method(
         "oracle": lambda: orm("oracle"),
         "orm": lambda: orm(official=official),
         "prm": prm,
-        "parm": lambda: parm(begin=begin, official=official, merged=budget is not None, within=WITHIN),
+        "parm": lambda: parm(
+            begin=begin, official=official, merged=budget is not None, promising=PROMISING, within=WITHIN
+        ),
         "survey": lambda: survey(begin, until),
     }
     made["parm++"] = made["parm"]
