@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from limner import catalog
-from limner.bench.choosing import Worth, record, worth
+from limner.bench.choosing import Worth, looked_again, record, worth
 from limner.bench.verified import Trial
 from limner.judges.named import find_verifier
 from limner.judges.verifier import coincidence
@@ -37,6 +37,7 @@ def main() -> None:
     arguments.add_argument("--groups", nargs="*", default=list(lessons.EXPLICIT))
     arguments.add_argument("--begin", type=float, default=0.25, help="share of the steps after which looking begins")
     arguments.add_argument("--until", type=float, default=1.0, help="share of the steps after which it ends")
+    arguments.add_argument("--again", nargs="*", default=[], metavar="JUDGE", help="other judges of the same pictures")
     arguments.add_argument("-o", "--out", type=Path, default=Path("out/choosing"))
     given = arguments.parse_args()
     torch.set_num_threads(1)
@@ -59,16 +60,25 @@ def main() -> None:
         recorded = record(model, plan, verifier, trial, given.n, given.out / name, begin=given.begin, until=given.until)
         found[name] = worth(recorded, numbers=numbers)
         base = found[name][0].success.mean if base is None else base
-        for row in found[name]:
-            removed = (row.success.mean - base) / (1 - base) if base < 1 else math.nan
-            print(
-                f"{name:<12}{row.way:<8}{row.n:>4}  {row.success!s:<20}{removed:>8.2f}{row.value:>7.2f}"
-                f"{row.row_steps:>11.0f}{row.looks:>7.0f}{row.seconds:>9.2f}",
-                flush=True,
-            )
+        shown(name, found[name], base)
+        for other in given.again:
+            again = looked_again(recorded, model, find_verifier(other, model))
+            print(f"(the same pictures, judged by {other})")
+            shown(name, worth(again, ("orm", "parm"), numbers), base)
     rows = {name: [each.to_json() for each in some] for name, some in found.items()}
     (given.out / "choosing.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     (given.out / "choosing.svg").write_text(drawn(found), encoding="utf-8")
+
+
+def shown(name: str, rows: list[Worth], base: float) -> None:
+    """The table's lines of one generator; ``base`` is the success without verification of the first."""
+    for row in rows:
+        removed = (row.success.mean - base) / (1 - base) if base < 1 else math.nan
+        print(
+            f"{name:<12}{row.way:<8}{row.n:>4}  {row.success!s:<20}{removed:>8.2f}{row.value:>7.2f}"
+            f"{row.row_steps:>11.0f}{row.looks:>7.0f}{row.seconds:>9.2f}",
+            flush=True,
+        )
 
 
 def drawn(found: dict[str, list[Worth]]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from limner.bench.choosing import Prices, Recorded, record, worth
+from limner.bench.choosing import Prices, Recorded, looked_again, record, worth
 from limner.bench.verified import Trial
 from limner.judges.verifier import About, Opinion
 from limner.models.echo import Echo
@@ -46,7 +46,7 @@ def good(seed):
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     out = tmp_path_factory.mktemp("survey")
-    found = record(MODEL, PLAN, Knowing(lambda seed: 0.9 if good(seed) else 0.2), TRIAL, 5, out)
+    found = record(MODEL, PLAN, Knowing(lambda seed: 0.9 if good(seed) else 0.05), TRIAL, 5, out)
     seeds = {(e.job, e.output, e.path): e.seed for e in found.events if e.kind == "look"}
     truth = {where: [good(seeds[*where, path]) for path in range(5)] for where in found.fates}
     return out, Recorded(found.trial, 5, found.events, truth, Prices(1.0, 0.1, 0.01))
@@ -95,3 +95,22 @@ def test_more_candidates_than_were_recorded_are_refused(recorded):
     _, found = recorded
     with pytest.raises(ValueError, match="5 candidates were recorded, 8"):
         worth(found, numbers=(8,))
+
+
+def test_another_judge_looks_at_the_recorded_pictures_and_nothing_is_made_again(recorded):
+    _, found = recorded
+    seen = []
+
+    class Other(Knowing):
+        def __call__(self, question, samples):
+            seen.extend((question, sample.progress, sample.reply[0].raw) for sample in samples)
+            return super().__call__(question, samples)
+
+    blind = looked_again(found, MODEL, Other(lambda seed: 0.5))
+    looks = [e for e in found.events if e.kind == "look"]
+    assert sorted(seen) == sorted((e.question, e.step / e.steps, e.view) for e in looks)
+    (row,) = worth(blind, ("orm",), (5,))
+    assert row.success.mean < worth(found, ("orm",), (5,))[0].success.mean
+    same = looked_again(blind, MODEL, Knowing(lambda seed: 0.9 if good(seed) else 0.05))
+    assert [e.opinion for e in same.events] == [e.opinion for e in found.events]
+    assert same.prices.row_step == found.prices.row_step and same.prices.look != found.prices.look

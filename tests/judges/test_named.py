@@ -41,6 +41,7 @@ def test_the_trained_reader_of_a_folder_is_a_second_judge_of_the_same_facts(tmp_
     sample = Sample(Task((user("a red cat"),), facts), (Image(pil.new("RGB", (64, 64))),))
     (opinion,) = found("outcome", [sample])
     assert opinion.says is False and found.about.metric == "detector"
+    assert opinion.yes == 0.16  # it is known to be wrong sometimes, so that others may outvote it
 
 
 def test_what_fails_in_asking_leaves_candidates_unjudged():

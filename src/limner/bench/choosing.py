@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -24,16 +25,15 @@ from limner.algorithms.verify.trace import read_trace, replay
 from limner.bench.stats import Share, share
 from limner.bench.verified import Trial, evaluate, jobs
 from limner.judges.scenes import scene_judge
-from limner.judges.verifier import Verifier
+from limner.judges.verifier import Question, Verifier
 from limner.models.base import Model
-from limner.parts import Plan, Sample
+from limner.parts import Image, Plan, Sample
 
 WAYS = ("none", "random", "orm", "parm", "oracle")
 Fates = Mapping[tuple[str, int], Sequence[bool]]  # by job and output: is each candidate right?
 
 
-@dataclass(frozen=True)
-class Prices:
+class Prices(NamedTuple):
     """Seconds of one row going a step further, of one look, and of one decoded picture."""
 
     row_step: float
@@ -107,6 +107,32 @@ def record(
         cost["decoder_seconds"] / max(1.0, cost["decodes"]),
     )
     return Recorded(trial, n, events, fates, prices, begin)
+
+
+def looked_again(recorded: Recorded, model: Model, verifier: Verifier, *, batch: int = 64) -> Recorded:
+    """The same candidates as another judge sees them: every recorded look is asked again of the views that were kept,
+    decoded by the generator ``model``, and the price of a look is this judge's. Nothing is generated anew."""
+    tasks = {job.name: job.task for job in jobs(recorded.trial, recorded.n)}
+    looks = [i for i, e in enumerate(recorded.events) if e.kind == "look" and e.view is not None]
+    events, seconds = list(recorded.events), 0.0
+    for question in dict.fromkeys(events[i].question for i in looks):
+        mine = [i for i in looks if events[i].question == question]
+        for begin in range(0, len(mine), batch):
+            some = mine[begin : begin + batch]
+            views = [events[i].view for i in some]
+            parts = model.decode("image", torch.tensor(views, device=model.device))
+            samples = []
+            for i, view, part in zip(some, views, parts, strict=True):
+                assert isinstance(part, Image) and view is not None
+                e = events[i]
+                progress = 1.0 if question == "outcome" else (e.step or 0) / (e.steps or 1)
+                samples.append(Sample(tasks[e.job], (replace(part, raw=view),), e.seed or 0, progress))
+            begun = time.perf_counter()
+            opinions = verifier(cast(Question, question), samples)
+            seconds += time.perf_counter() - begun
+            for i, opinion in zip(some, opinions, strict=True):
+                events[i] = replace(events[i], opinion=opinion)
+    return replace(recorded, events=events, prices=recorded.prices._replace(look=seconds / max(1, len(looks))))
 
 
 def _judged(model: Model, trial: Trial, n: int, events: Sequence[Event], batch: int) -> list[Any]:

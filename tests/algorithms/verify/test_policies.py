@@ -166,6 +166,12 @@ def test_a_survey_asks_everything_at_every_step():
     assert len(table.calls) == 3 * 5 * 2 + 3
 
 
+def test_a_survey_may_ask_at_one_step_alone_and_serves_what_asks_there():
+    table = Scripted(lambda q, path, step: Opinion(0.1 * path))
+    assert play(survey(0.4, 0.4), table, 3, 5).path == 2
+    assert {step for question, _, step in table.calls if question != "outcome"} == {2}
+
+
 def test_at_most_so_many_of_the_promising_go_on_those_of_the_highest_potential():
     potential = [0.6, 0.9, 0.2, 0.8, 0.9, 0.7]
     table = Scripted(lambda q, path, step: Opinion(float(step >= 2) if q == "clarity" else potential[path]))
