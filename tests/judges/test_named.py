@@ -4,12 +4,13 @@ import pytest
 from PIL import Image as pil
 
 import limner
+from limner import catalog
 from limner.judges.asked import Asked, Wording, save_about
 from limner.judges.clip import CLIP
 from limner.judges.endpoint import Endpoint
 from limner.judges.named import find_verifier
 from limner.judges.says import Says
-from limner.judges.verifier import About, Judged, Opinion, Together, coincidence, unjudged
+from limner.judges.verifier import QUESTIONS, About, Judged, Opinion, Together, coincidence, unjudged
 from limner.models.echo import Echo
 from limner.parts import Image, Sample, Task, user
 from limner.world.detect import Detector, DetectorConfig
@@ -42,6 +43,16 @@ def test_the_trained_reader_of_a_folder_is_a_second_judge_of_the_same_facts(tmp_
     (opinion,) = found("outcome", [sample])
     assert opinion.says is False and found.about.metric == "detector"
     assert opinion.yes == 0.16  # it is known to be wrong sometimes, so that others may outvote it
+
+
+def test_a_small_generator_is_asked_itself_in_words_that_it_knows():
+    for name in ("tiny-show-o", "tiny-mmada"):
+        model = catalog.load_model(name)
+        sample = Sample(
+            Task((user("one red cat"),)), (Image(to_image(arrange("copies", [("cat", "red")], "plain"), 128)),)
+        )
+        opinions = [find_verifier("self", model)(question, [sample])[0] for question in QUESTIONS]
+        assert all(opinion.judged for opinion in opinions), opinions
 
 
 def test_what_fails_in_asking_leaves_candidates_unjudged():

@@ -146,7 +146,7 @@ def test_pairs_align_a_generator(data, stand_ins, tmp_path, guided, monkeypatch)
             def __call__(self, question, samples):
                 return [Opinion(0.5)] * len(samples)
 
-        monkeypatch.setattr(named, "find_verifier", lambda name: Verifier())
+        monkeypatch.setattr(named, "find_verifier", lambda name, model: Verifier())
         run = cot.dpo_iter_parm(stand_ins, data, None, how, guided=guided)
     else:
         run = cot.dpo(stand_ins, data, None, how)

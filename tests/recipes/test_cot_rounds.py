@@ -67,8 +67,9 @@ def test_a_series_stopped_in_the_middle_ends_with_the_same_weights(start, judged
     assert told[0].startswith("round 1:") and "pairs of 2 prompts" in told[0]
 
 
-def test_a_guide_is_asked_while_training(start, judged, tmp_path):
-    guided = replace(judged, guide=str(start), steps=1)
+@pytest.mark.parametrize("guide", ["a model", "self"])
+def test_a_guide_is_asked_while_training_and_may_be_the_policy_itself(start, judged, tmp_path, guide):
+    guided = replace(judged, guide=str(start) if guide == "a model" else guide, steps=1)
     iterative_dpo(tmp_path, 1, start, guided, change=quick)
     numbers = json.loads((tmp_path / "round-1" / "run" / "numbers.jsonl").read_text().splitlines()[0])
     assert 0 <= numbers["guide"] <= 1 and numbers["guide_unjudged"] == 0

@@ -49,6 +49,26 @@ class Wording:
         return asdict(self)
 
 
+# the same in few and plain words, for models that know no others
+SHORT = Wording(
+    outcome="is this {prompt}?",
+    clarity="is the picture clear?",
+    potential="may it make {prompt}?",
+    step="may this make {prompt}?",
+    reflection="is this {prompt}?",
+    critique="what is it?",
+)
+
+
+def wording_for(model: Model) -> Wording:
+    """The full wording, or the short one for a model that does not know its words."""
+    try:
+        model.check_prompt((user(Wording().outcome.replace("{prompt}", "")),))
+    except ValueError:
+        return SHORT
+    return Wording()
+
+
 def asked_for(sample: Sample) -> str:
     """What was asked of the generator: the text of the last user's message."""
     said = [message.text for message in sample.task.prompt if message.role == "user"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limner import catalog
-from limner.judges.asked import Asked, read_about
+from limner.judges.asked import Asked, read_about, wording_for
 from limner.judges.verifier import EARLY, About, Guarded, Judged, Together, Verifier
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _find(name: str, model: Model | None, official: bool, device: str) -> Verifi
     if name == "self":
         if model is None:
             raise ValueError("the verifier self is the generator, and there is none here; name another one")
-        return Asked(model, about=About("the generator itself"))
+        return Asked(model, wording_for(model), about=About("the generator itself"))
     if name == "says" or name.startswith("says:"):
         from limner.judges.says import Says
 

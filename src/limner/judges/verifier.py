@@ -74,9 +74,8 @@ class Verifier(Protocol):
         ...
 
 
-EARLY = (
-    0.25  # pictures of small generators are nearly decided by then: a look tells as much as one at half of the steps
-)
+# A share of the steps. Pictures of small generators are clear early: a look tells as much then as after half of them.
+EARLY = 0.25
 
 
 def clear_from(share: float, samples: Sequence[Sample]) -> list[Opinion]:

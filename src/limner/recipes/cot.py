@@ -165,10 +165,15 @@ def _finish_policy(aligner: nn.Module, folder: Path) -> None:
 
 
 def guided_align(
-    verifier: Callable[[], Verifier], guided: Guided, plan: Callable[[Model], Plan], group: int = 4, weight: float = 0.1
+    verifier: Callable[[Model], Verifier],
+    guided: Guided,
+    plan: Callable[[Model], Plan],
+    group: int = 4,
+    weight: float = 0.1,
 ) -> Callable[[nn.Module, Sequence[Preference], torch.Generator], tuple[Tensor, dict[str, float]]]:
     """The objective with the online term: pictures of the batch's prompts by the present policy, judged. "official"
-    adds a number without a gradient, "policy" a score-function gradient. The verifier is built at first use."""
+    adds a number without a gradient, "policy" a score-function gradient. The verifier is built at first use, for the
+    policy: it may be the policy itself."""
     made: list[Verifier] = []
 
     def objective(
@@ -177,7 +182,7 @@ def guided_align(
         assert isinstance(aligner, Aligner)
         loss, numbers = align(aligner, pairs, rng)
         if not made:
-            made.append(verifier())
+            made.append(verifier(aligner.policy))
         seed = int(torch.randint(0, 2**62, (), generator=rng))
         tasks = [pair.task for pair in pairs]
         if guided == "policy":
@@ -264,10 +269,10 @@ def dpo_iter_parm(
 ) -> Run:
     """Stage 3: as stage 2, with the reward model asked about pictures of the present policy."""
 
-    def verifier() -> Verifier:
+    def verifier(model: Model) -> Verifier:
         from limner.judges.named import find_verifier
 
-        return find_verifier(f"llava:{reward}")
+        return find_verifier(f"llava:{reward}", model)
 
     objective = guided_align(verifier, guided, lambda model: model.plan(("image",)))
     records, settings = data / "dpo_iter.json", {"guided": guided, "reward": reward.name}

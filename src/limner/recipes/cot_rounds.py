@@ -80,8 +80,8 @@ def tiny_dpo(
         assert isinstance(aligner, Aligner)
         aligner.policy.save(folder)
 
-    def verifier() -> Verifier:
-        return find_verifier(rounds.guide)
+    def verifier(model: Model) -> Verifier:
+        return find_verifier(rounds.guide, model)
 
     def plan(model: Model) -> Plan:
         return _plan(model, rounds)

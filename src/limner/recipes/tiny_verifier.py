@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from limner import catalog
 from limner.algorithms.sft import Piece, sft
 from limner.algorithms.verify.run import again
-from limner.judges.asked import Wording, conversation, save_about
+from limner.judges.asked import SHORT, conversation, save_about
 from limner.judges.scenes import read_content, scene_judge
 from limner.judges.verifier import About, Question
 from limner.models.base import Model, Reply
@@ -49,14 +49,7 @@ from limner.world import lessons, say
 from limner.world.check import facts_hold
 from limner.world.content import Content, altered
 
-WORLD = Wording(
-    outcome="is this {prompt}?",
-    clarity="is the picture clear?",
-    potential="may it make {prompt}?",
-    step="may this make {prompt}?",
-    reflection="is this {prompt}?",
-    critique="what is it?",
-)
+WORLD = SHORT
 UNCLEAR = "it is not clear"
 GENERATOR = "tiny-show-o"
 HALF_MADE = Path("runs/cot.half_made")
